@@ -1,0 +1,48 @@
+/*
+ * ring3: the command. Finds the verb and hands the arguments on.
+ */
+#include <string.h>
+
+#include "message.h"
+#include "verb.h"
+
+static const struct verb *const verbs[] = {&verb_run, &verb_help, &verb_version};
+
+#define VERBS (sizeof(verbs) / sizeof(verbs[0]))
+
+const struct verb *verb_at(unsigned n)
+{
+    return n < VERBS ? verbs[n] : NULL;
+}
+
+const struct verb *verb_find(const char *name)
+{
+    for (unsigned i = 0; i < VERBS; i++)
+        if (strcmp(verbs[i]->name, name) == 0)
+            return verbs[i];
+    return NULL;
+}
+
+/* What people type by habit. */
+static const char *habit_of(const char *word)
+{
+    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)
+        return "help";
+    if (strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0)
+        return "version";
+    return word;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        message("no command given; `ring3 help` lists them, `ring3 run` starts the built-in guest");
+        return EXIT_USAGE;
+    }
+    const struct verb *c = verb_find(habit_of(argv[1]));
+    if (!c) {
+        message("%s: no such command; `ring3 help` lists them", argv[1]);
+        return EXIT_USAGE;
+    }
+    return c->run(argc - 1, argv + 1);
+}

@@ -1,0 +1,124 @@
+/*
+ * ring3 run: makes a machine from the options and runs it on the terminal until it ends.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "message.h"
+#include "options.h"
+#include "ring3.h"
+#include "signals.h"
+#include "term.h"
+#include "verb.h"
+
+static void log_line(void *opaque, enum ring3_level level, const char *text)
+{
+    (void)opaque;
+    (void)level;
+    message("%s", text);
+}
+
+static void stat_line(void *opaque, unsigned cpu, const char *name, uint64_t value)
+{
+    (void)opaque;
+    message("processor %u: %s %" PRIu64, cpu, name, value);
+}
+
+static int complain(int status, const struct ring3_error *err)
+{
+    message("%s", err->text);
+    return status == RING3_BAD_INPUT ? EXIT_USAGE : EXIT_HOST;
+}
+
+static void tell_end(const struct ring3_end *end)
+{
+    if (end->reason == RING3_RESET)
+        message("the guest asked for a reset: ended by --no-reboot");
+    else if (end->reason == RING3_SHUTDOWN)
+        message("the guest ran into a triple fault: ended by --no-reboot");
+}
+
+static int run_machine(struct ring3_vm *vm, const struct run_switches *sw)
+{
+    struct ring3_info info;
+    struct ring3_error err;
+    struct ring3_end end;
+    ring3_vm_info(vm, &info);
+    message("engine: %s (%s)", info.engine, info.engine_reason);
+    if (info.uses_stdio)
+        term_begin();
+    signals_watch(vm);
+    int status = ring3_vm_run(vm, &end, &err);
+    signals_watch(NULL);
+    if (sw->stats)
+        ring3_vm_stats(vm, stat_line, NULL);
+    ring3_vm_destroy(vm); /* the last output comes out here */
+    term_end();
+    if (status)
+        return complain(status, &err);
+    tell_end(&end);
+    signals_end();
+    return end.exit_status;
+}
+
+static void help(void);
+
+static int run_config(int argc, char **argv, struct ring3_config *cfg)
+{
+    struct run_switches sw = {0};
+    struct ring3_error err;
+    struct ring3_vm *vm;
+    int status = options_parse(argc, argv, cfg, &sw);
+    if (status)
+        return status;
+    if (sw.help) {
+        help();
+        return EXIT_GOOD;
+    }
+    ring3_config_log(cfg, RING3_INFO, log_line, NULL);
+    status = ring3_vm_create(cfg, &vm, &err);
+    return status ? complain(status, &err) : run_machine(vm, &sw);
+}
+
+static int run(int argc, char **argv)
+{
+    struct ring3_config *cfg = ring3_config_create();
+    if (!cfg || signals_begin()) {
+        message("out of memory or threads");
+        ring3_config_destroy(cfg);
+        return EXIT_HOST;
+    }
+    int status = run_config(argc, argv, cfg);
+    ring3_config_destroy(cfg);
+    return status;
+}
+
+static void help(void)
+{
+    const char *name, *text;
+    printf("\nWithout --kernel and --firmware a small built-in guest runs.\n\nOptions\n");
+    options_print();
+    printf("\nProcessor models (--cpu)\n");
+    for (unsigned i = 0; (name = ring3_cpu_at(i, &text)); i++)
+        printf("  %-28s %s\n", name, text);
+    printf("\nEngines in this build (--engine)\n");
+    for (unsigned i = 0; (name = ring3_engine_at(i, &text)); i++)
+        printf("  %-28s %s\n", name, text);
+    printf("\nKeys, while the guest has the terminal\n"
+           "  Ctrl-a x                     end the machine\n"
+           "  Ctrl-a c                     switch between the guest and the monitor\n"
+           "  Ctrl-a b                     send a break\n"
+           "  Ctrl-a h                     show the keys\n"
+           "  Ctrl-a Ctrl-a                send Ctrl-a\n"
+           "\nExit status\n"
+           "  0         the guest powered off, or was ended by Ctrl-a x or a reset under --no-reboot\n"
+           "  1         the host refused memory, threads or the like\n"
+           "  2         bad options, or a file that cannot be used\n"
+           "  3         triple fault under --no-reboot\n"
+           "  odd       (VALUE << 1) | 1 after a debug exit\n"
+           "  128 + n   ended by signal n\n");
+}
+
+const struct verb verb_run = {
+    .name = "run", .args = "[OPTION]...", .text = "run a guest on this terminal", .run = run, .help = help};

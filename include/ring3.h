@@ -1,0 +1,146 @@
+/*
+ * ring3: whole operating systems on a Linux x86-64 host. This is the one public header.
+ *
+ *     struct ring3_error err;
+ *     struct ring3_vm *vm;
+ *     struct ring3_end end;
+ *     struct ring3_config *cfg = ring3_config_create();
+ *     if (ring3_config_set(cfg, "kernel", "vmlinuz", &err) || ring3_config_set(cfg, "memory", "512M", &err) ||
+ *         ring3_vm_create(cfg, &vm, &err))
+ *         return complain(err.text);
+ *     int status = ring3_vm_run(vm, &end, &err);    // until the guest powers off
+ *     ring3_vm_destroy(vm);
+ *     ring3_config_destroy(cfg);
+ *
+ * Errors. Functions that can fail return 0 or a negative enum ring3_status and put one line into *err, which may be
+ * NULL: what is wrong with which option, and what would be right. Options are named as the ring3 command spells them
+ * (--memory). The library never prints, exits, or changes the mode of a terminal, signal handlers or the working
+ * directory.
+ *
+ * Threads. A configuration belongs to one thread at a time. A machine is created, run and destroyed by one thread; the
+ * functions marked "any thread" may be called from others at the same time, also from the callbacks.
+ *
+ * Machines are independent: a process may run several. Only one of them can use standard input and output.
+ */
+#ifndef RING3_H
+#define RING3_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* "0.1.0" */
+const char *ring3_version(void);
+
+enum ring3_status {
+    RING3_OK = 0,
+    RING3_BAD_INPUT = -1, /* an option, its value, or a file that it names */
+    RING3_FAILED = -2,    /* the host has no more memory, threads or descriptors */
+};
+
+struct ring3_error {
+    char text[512]; /* one line without newline */
+};
+
+/*
+ * Configuration: options by name, with values as text. The list below is what the command, its help and the library
+ * share.
+ */
+struct ring3_option {
+    const char *name;  /* "memory": the command's --memory */
+    const char *alias; /* how QEMU calls it ("m"), NULL if it is the same or there is none */
+    const char
+        *value; /* what the value is, as help shows it ("SIZE"); NULL for a switch, whose value is "on" or "off" */
+    const char *preset; /* value if it is not set; NULL: not there */
+    const char *text;   /* one line of help */
+};
+
+/* The n-th option; NULL after the last. */
+const struct ring3_option *ring3_option_at(unsigned n);
+
+/* Names that --cpu and --engine take, with a line about each; NULL after the last. */
+const char *ring3_cpu_at(unsigned n, const char **text);
+const char *ring3_engine_at(unsigned n, const char **text);
+
+struct ring3_config;
+
+/* NULL when out of memory. Free it with ring3_config_destroy; machines made from it keep what they need. */
+struct ring3_config *ring3_config_create(void);
+void ring3_config_destroy(struct ring3_config *cfg);
+
+/* Checks the value and keeps a copy. Files are looked at when the machine is made. The last value given counts. */
+int ring3_config_set(struct ring3_config *cfg, const char *name, const char *value, struct ring3_error *err);
+
+enum ring3_level { RING3_ERROR, RING3_WARN, RING3_INFO, RING3_DEBUG };
+
+/* Where messages go: one line each, up to `level`. Any thread, at any time until ring3_vm_destroy; must not call back.
+ */
+typedef void ring3_log_fn(void *opaque, enum ring3_level level, const char *text);
+void ring3_config_log(struct ring3_config *cfg, enum ring3_level level, ring3_log_fn *log, void *opaque);
+
+enum ring3_event {
+    RING3_EVENT_RUNNING, /* started, or continued */
+    RING3_EVENT_PAUSED,
+    RING3_EVENT_RESET,
+};
+
+/* Called on the thread inside ring3_vm_run after it happened. */
+typedef void ring3_event_fn(void *opaque, enum ring3_event event);
+void ring3_config_events(struct ring3_config *cfg, ring3_event_fn *event, void *opaque);
+
+struct ring3_vm;
+
+/* Builds the machine and loads the guest. On failure nothing is left behind, *out is not changed. */
+int ring3_vm_create(const struct ring3_config *cfg, struct ring3_vm **out, struct ring3_error *err);
+void ring3_vm_destroy(struct ring3_vm *vm);
+
+enum ring3_reason {
+    RING3_POWER_OFF,  /* the guest switched itself off */
+    RING3_DEBUG_EXIT, /* the guest wrote to the debug exit device */
+    RING3_RESET,      /* the guest asked for a reset under no-reboot */
+    RING3_SHUTDOWN,   /* the guest ran into a triple fault under no-reboot */
+    RING3_STOPPED,    /* ring3_vm_stop, or Ctrl-a x on the terminal */
+};
+
+struct ring3_end {
+    enum ring3_reason reason;
+    /* What a command should return: 0; (value << 1) | 1 after a debug exit; 3 after a triple fault. 0 to 255. */
+    int exit_status;
+};
+
+/* Runs the machine until it ends; once for each machine. */
+int ring3_vm_run(struct ring3_vm *vm, struct ring3_end *end, struct ring3_error *err);
+
+/*
+ * Requests, from any thread: noted at once, done soon by the thread inside ring3_vm_run. Also before it: stop makes it
+ * return at once, pause makes it start paused. Pausing a machine that is paused, and so on, does nothing.
+ */
+void ring3_vm_pause(struct ring3_vm *vm);
+void ring3_vm_continue(struct ring3_vm *vm);
+void ring3_vm_reset(struct ring3_vm *vm);
+void ring3_vm_stop(struct ring3_vm *vm);
+
+struct ring3_info {
+    const char *engine;        /* these two live as long as the machine */
+    const char *engine_reason; /* why this one */
+    const char *state;         /* "paused", "running", "ended" */
+    uint64_t memory;           /* bytes */
+    unsigned cpus;
+    bool uses_stdio; /* a serial port or debug console leads to standard input and output */
+};
+
+/* Any thread. */
+void ring3_vm_info(struct ring3_vm *vm, struct ring3_info *out);
+
+/* Counters of each processor's engine. Not while another thread destroys the machine; not from the callbacks. */
+typedef void ring3_stats_fn(void *opaque, unsigned cpu, const char *name, uint64_t value);
+void ring3_vm_stats(struct ring3_vm *vm, ring3_stats_fn *emit, void *opaque);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

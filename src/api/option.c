@@ -1,0 +1,140 @@
+/*
+ * The table of options, and how their values are read (option.h).
+ */
+#include "api/option.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/char/open.h"
+#include "base/bits.h"
+#include "cpu/model.h"
+#include "machine/machine.h"
+
+#define MEMORY_MIN MiB(1)
+#define MEMORY_MAX GiB(512)
+
+/* A decimal number; false if it is none or does not fit. Sets *rest to what follows. */
+static bool number_read(const char *text, u64 *value, const char **rest)
+{
+    const char *p = text;
+    u64 v = 0;
+    for (; *p >= '0' && *p <= '9'; p++)
+        if (__builtin_mul_overflow(v, 10u, &v) || __builtin_add_overflow(v, (u64)(*p - '0'), &v))
+            return false;
+    *value = v;
+    *rest = p;
+    return p != text;
+}
+
+static int parse_size(const char *who, const char *value, void *place, struct error *err)
+{
+    static const char units[] = "kKmMgG";
+    const char *rest;
+    u64 size;
+    bool good = number_read(value, &size, &rest);
+    unsigned shift = 20; /* a bare number is MiB */
+    if (good && *rest) {
+        const char *unit = strchr(units, *rest);
+        good = unit && !rest[1];
+        shift = unit ? 10 * (unsigned)((unit - units) / 2 + 1) : 0;
+    }
+    if (!good)
+        return error_set(err, -EINVAL, "%s: not a size; give a number with K, M or G, such as 512M", who);
+    if (size > MEMORY_MAX >> shift || size << shift < MEMORY_MIN)
+        return error_set(err, -EINVAL, "%s: out of range; give 1M to 512G", who);
+    if (!is_aligned(size << shift, 4096))
+        return error_set(err, -EINVAL, "%s: not a whole number of pages; give a multiple of 4K", who);
+    *(u64 *)place = size << shift;
+    return 0;
+}
+
+static int parse_cpus(const char *who, const char *value, void *place, struct error *err)
+{
+    const char *rest;
+    u64 n;
+    if (!number_read(value, &n, &rest) || *rest || n < 1 || n > MACHINE_MAX_CPUS)
+        return error_set(err, -EINVAL, "%s: not a number of processors; give 1 to %d", who, MACHINE_MAX_CPUS);
+    *(unsigned *)place = (unsigned)n;
+    return 0;
+}
+
+static int parse_text(const char *who, const char *value, void *place, struct error *err)
+{
+    *(const char **)place = value;
+    return 0;
+}
+
+static int parse_path(const char *who, const char *value, void *place, struct error *err)
+{
+    if (!*value)
+        return error_set(err, -EINVAL, "%s: the path is empty; give the path of a file", who);
+    return parse_text(who, value, place, err);
+}
+
+static int parse_console(const char *who, const char *value, void *place, struct error *err)
+{
+    int status = char_spec_check(who, value, err);
+    return status ? status : parse_text(who, value, place, err);
+}
+
+static int parse_switch(const char *who, const char *value, void *place, struct error *err)
+{
+    bool on = strcmp(value, "on") == 0;
+    if (!on && strcmp(value, "off") != 0)
+        return error_set(err, -EINVAL, "%s: not a switch; give on or off", who);
+    *(bool *)place = on;
+    return 0;
+}
+
+#define AT(member) offsetof(struct vm_config, member)
+
+/* name, alias, value, preset, help */
+static const struct option options[] = {
+    {{"kernel", NULL, "PATH", NULL, "kernel: Linux bzImage, ELF with a PVH note, or multiboot 1"},
+     parse_path,
+     AT(kernel)},
+    {{"initramfs", "initrd", "PATH", NULL, "initial file system; for multiboot modules: PATH ARGS,PATH ARGS"},
+     parse_path,
+     AT(initramfs)},
+    {{"cmdline", "append", "TEXT", NULL, "command line of the kernel"}, parse_text, AT(cmdline)},
+    {{"firmware", "bios", "FILE", NULL, "firmware image, mapped to end at 4 GiB"}, parse_path, AT(firmware)},
+    {{"memory", "m", "SIZE", "1G", "memory in K, M or G; a bare number is MiB"}, parse_size, AT(ram_size)},
+    {{"cpus", "smp", "COUNT", "1", "processors, 1 to 64"}, parse_cpus, AT(cpus)},
+    {{"cpu", NULL, "MODEL", "x86-64-v3", "processor model, see below"}, parse_text, AT(cpu_model)},
+    {{"engine", NULL, "ENGINE", "auto", "what carries out guest code: auto, translate, kvm or interp"},
+     parse_text,
+     AT(engine)},
+    {{"serial", NULL, "WHERE", "stdio", "first serial port: stdio, file=PATH, pty or null"}, parse_console, AT(serial)},
+    {{"debugcon", NULL, "WHERE", NULL, "debug console, ports 0xe9 and 0x402: as --serial; joins it on stdio"},
+     parse_console,
+     AT(debugcon)},
+    {{"debug-exit", NULL, NULL, "off", "a write of VALUE to port 0xf4 ends with status (VALUE << 1) | 1"},
+     parse_switch,
+     AT(debug_exit)},
+    {{"testdev", NULL, NULL, "off", "the test devices that kvm-unit-tests is written against"},
+     parse_switch,
+     AT(testdev)},
+    {{"no-reboot", NULL, NULL, "off", "end instead of resetting the machine"}, parse_switch, AT(no_reboot)},
+};
+_Static_assert(ARRAY_SIZE(options) <= OPTION_MAX, "OPTION_MAX");
+
+const struct option *option_at(unsigned n)
+{
+    return n < ARRAY_SIZE(options) ? &options[n] : NULL;
+}
+
+const struct option *option_find(const char *name, unsigned *index)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(options); i++)
+        if (strcmp(options[i].public.name, name) == 0) {
+            *index = i;
+            return &options[i];
+        }
+    return NULL;
+}
+
+const struct ring3_option *ring3_option_at(unsigned n)
+{
+    return n < ARRAY_SIZE(options) ? &options[n].public : NULL;
+}

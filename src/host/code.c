@@ -1,0 +1,104 @@
+/*
+ * Code memory: one memfd, mapped once to write and once to run.
+ */
+#include "host/code.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/bits.h"
+
+#ifndef MFD_EXEC
+#define MFD_EXEC 0x10u
+#endif
+
+#define CODE_ALIGN 16
+
+struct code_area {
+    u8 *write;
+    const u8 *run;
+    size_t size, used;
+};
+
+/* Kernels from 6.3 on may be set to refuse code in memfds that were not asked for with MFD_EXEC; older ones do not know the flag. */
+static int open_memfd(void)
+{
+    int fd = memfd_create("ring3-code", MFD_CLOEXEC | MFD_EXEC);
+    if (fd < 0 && errno == EINVAL)
+        fd = memfd_create("ring3-code", MFD_CLOEXEC);
+    return fd;
+}
+
+static int map_views(struct code_area *a, int fd)
+{
+    if (ftruncate(fd, (off_t)a->size) < 0)
+        return -errno;
+    void *write = mmap(NULL, a->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (write == MAP_FAILED)
+        return -errno;
+    void *run = mmap(NULL, a->size, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
+    if (run == MAP_FAILED) {
+        int status = -errno;
+        munmap(write, a->size);
+        return status;
+    }
+    a->write = write;
+    a->run = run;
+    return 0;
+}
+
+struct code_area *code_create(size_t size, struct error *err)
+{
+    struct code_area *a = calloc(1, sizeof(*a));
+    if (!a) {
+        error_set(err, -ENOMEM, "out of memory for code");
+        return NULL;
+    }
+    a->size = align_up(size, 4096);
+    int fd = open_memfd();
+    int status = fd < 0 ? -errno : map_views(a, fd);
+    if (fd >= 0)
+        close(fd);
+    if (status) {
+        error_set(err, status, "the host gives no memory for code: %s", strerror(-status));
+        free(a);
+        return NULL;
+    }
+    return a;
+}
+
+void code_destroy(struct code_area *a)
+{
+    if (!a)
+        return;
+    munmap(a->write, a->size);
+    munmap((void *)(uintptr_t)a->run, a->size);
+    free(a);
+}
+
+const void *code_add(struct code_area *a, const u8 *bytes, size_t len)
+{
+    if (!range_inside(a->used, len, a->size))
+        return NULL;
+    const u8 *at = a->run + a->used;
+    memcpy(a->write + a->used, bytes, len);
+    a->used += align_up(len, CODE_ALIGN);
+    return at;
+}
+
+void code_patch(struct code_area *a, const void *at, const u8 *bytes, size_t len)
+{
+    memcpy(a->write + ((const u8 *)at - a->run), bytes, len);
+}
+
+void code_reset(struct code_area *a)
+{
+    a->used = 0;
+}
+
+size_t code_used(const struct code_area *a)
+{
+    return a->used;
+}

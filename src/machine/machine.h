@@ -1,0 +1,61 @@
+/*
+ * The PC: board wiring, firmware tables and boot protocols around memory, processors and devices. i440FX and PIIX3 compatible.
+ *
+ * machine_create builds everything and loads the guest; the machine is at its power-on state and not running. vm/ gives it
+ * threads. Owner: whoever created it; it owns everything inside but the back ends and the log.
+ */
+#ifndef MACHINE_MACHINE_H
+#define MACHINE_MACHINE_H
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/types.h"
+
+struct chardev;
+struct cpu;
+struct cpu_model;
+struct dev;
+struct loop;
+struct machine;
+struct mem_space;
+struct world;
+
+enum machine_event {
+    MACHINE_POWER_OFF,
+    MACHINE_RESET,      /* the guest asked for a reset (i8042, port 0xcf9, ACPI, triple fault by way of vm/) */
+    MACHINE_DEBUG_EXIT, /* value is the exit status (value << 1) | 1 */
+};
+
+#define MACHINE_MAX_CPUS 64
+
+struct machine_config {
+    u64 ram_size;            /* bytes, 4 KiB multiple, at least 1 MiB */
+    unsigned cpus;           /* 1 to MACHINE_MAX_CPUS */
+    const struct cpu_model *model;
+    const char *kernel;      /* paths; NULL where not given. bzImage, ELF with PVH note, multiboot 1: told by content */
+    const char *initramfs;   /* also the multiboot modules: "path args,path args" as QEMU takes them */
+    const char *cmdline;     /* "" if NULL */
+    const char *firmware;    /* raw image that ends at 4 GiB; without kernel and firmware the built-in guest runs */
+    bool debug_exit, testdev;
+    struct chardev *serial;  /* NULL: the port is there, bytes go nowhere */
+    struct chardev *console; /* debug console, ports 0xe9 and 0x402; may be NULL */
+    struct loop *loop;
+    const struct log *log;
+    /* Called with the machine lock held, on whatever thread it happened; must only note it and wake the owner. */
+    void (*event)(void *opaque, enum machine_event ev, unsigned value);
+    void *opaque;
+};
+
+/* NULL with a message that names the option at fault. */
+struct machine *machine_create(const struct machine_config *cfg, struct error *err);
+void machine_destroy(struct machine *m);
+
+/* Back to power-on, guest loaded again. Inside an exclusive section, machine lock held. */
+int machine_reset(struct machine *m, struct error *err) MUST_CHECK;
+
+struct world *machine_world(struct machine *m);
+struct mem_space *machine_mem(struct machine *m);
+/* Devices in a fixed order, for saving and the monitor; NULL after the last. */
+struct dev *machine_dev(struct machine *m, unsigned n);
+
+#endif

@@ -1,0 +1,88 @@
+/*
+ * What the files of vm/ share. See vm.h for threads and locks.
+ */
+#ifndef VM_INTERNAL_H
+#define VM_INTERNAL_H
+
+#include <pthread.h>
+
+#include "engine/engine.h"
+#include "vm/vm.h"
+
+struct chardev;
+
+/* What the dispatcher has to look at, in the order in which it does. */
+enum {
+    TODO_DEBUG_EXIT = 1 << 0,
+    TODO_POWER_OFF = 1 << 1,
+    TODO_STOP = 1 << 2,
+    TODO_SHUTDOWN = 1 << 3,
+    TODO_RESET = 1 << 4,
+    TODO_OWNER_RESET = 1 << 5, /* asked for by vm_reset: also with no_reboot */
+    TODO_PAUSE = 1 << 6,
+    TODO_CONTINUE = 1 << 7,
+    TODO_WORK = 1 << 8,
+};
+
+struct processor {
+    struct vm *vm;
+    struct cpu *cpu;
+    pthread_t thread;
+    bool attached; /* the engine knows it */
+    bool started;  /* the thread exists */
+};
+
+/* Which processor gave up, and where it stood. */
+struct vm_shutdown {
+    unsigned cpu;
+    u16 cs;
+    u64 rip;
+    u64 cr2;
+};
+
+struct vm {
+    struct vm_config cfg;
+    struct loop *loop;
+    struct mux *mux;
+    struct chardev *serial, *debugcon; /* ports of the mux, or on their own */
+    struct machine *machine;
+    const struct engine_ops *engine;
+    char engine_reason[160];
+    struct processor *processors;
+    unsigned cpus;
+    pthread_t loop_thread;
+    bool loop_started;
+    struct log_limit reset_limit;
+
+    pthread_mutex_t mutex;
+    pthread_cond_t changed; /* any of the following */
+    u32 todo;
+    bool go;         /* processors may run */
+    bool quit;       /* processor threads end */
+    unsigned inside; /* processors that run or are about to */
+    enum vm_state state;
+    unsigned exit_status; /* of TODO_DEBUG_EXIT */
+    struct vm_shutdown shutdown;
+    struct list work;
+};
+
+/* Chooses cfg.engine; sets engine and engine_reason. */
+int vm_choose_engine(struct vm *vm, struct error *err) MUST_CHECK;
+
+/* Opens the back ends of cfg.serial and cfg.debugcon. */
+int vm_open_consoles(struct vm *vm, struct error *err) MUST_CHECK;
+/* Makes the files, when the machine is made. */
+int vm_start_consoles(struct vm *vm, struct error *err) MUST_CHECK;
+void vm_close_consoles(struct vm *vm);
+
+/* Notes what is to be done; halt: the processors come out of the engine first. Any thread, mutex not held. */
+void vm_todo(struct vm *vm, u32 todo, bool halt);
+
+/* Starts the threads, which wait for `go`. */
+int processors_start(struct vm *vm, struct error *err) MUST_CHECK;
+/* Returns when none runs. */
+void processors_halt(struct vm *vm);
+void processors_halt_locked(struct vm *vm);
+void processors_join(struct vm *vm);
+
+#endif

@@ -1,0 +1,92 @@
+#!/usr/bin/python3
+"""Bad arguments and bad files: status 2, one line on standard error that names the argument, nothing left behind."""
+import os
+import tempfile
+
+from harness import check, finish, ring3
+
+# Arguments, and what the line must contain.
+BAD = [
+    ([], 'help'),
+    (['walk'], 'walk'),
+    (['help', 'walk'], 'walk'),
+    (['version', 'x'], 'x'),
+    (['run', 'stray'], 'stray'),
+    (['run', '--nonsense'], '--nonsense'),
+    (['run', '-nonsense'], '-nonsense'),
+    (['run', '--'], '--'),
+    (['run', '-'], '-'),
+    (['run', '--memory'], '--memory'),
+    (['run', '--memory', '12Q'], '--memory 12Q'),
+    (['run', '--memory=12Q'], '--memory 12Q'),
+    (['run', '-m', '12Q'], '--memory 12Q'),
+    (['run', '--memory', ''], '--memory'),
+    (['run', '--memory', '-1'], '--memory -1'),
+    (['run', '--memory', '0'], '--memory 0'),
+    (['run', '--memory', '3K'], '--memory 3K'),
+    (['run', '--memory', '4097K'], '--memory 4097K'),
+    (['run', '--memory', '1.5G'], '--memory 1.5G'),
+    (['run', '--memory', '1GG'], '--memory 1GG'),
+    (['run', '--memory', '99999999999999999999'], '--memory 9999'),
+    (['run', '--memory', '17592186044416M'], '--memory 1759'),
+    (['run', '--memory', '600G'], '--memory 600G'),
+    (['run', '--cpus', '0'], '--cpus 0'),
+    (['run', '--cpus', '65'], '--cpus 65'),
+    (['run', '--cpus', 'two'], '--cpus two'),
+    (['run', '-smp', '4294967297'], '--cpus 4294967297'),
+    (['run', '--cpu', 'z80'], '--cpu z80'),
+    (['run', '--engine', 'warp'], '--engine warp'),
+    (['run', '--engine', 'kvm'], '--engine kvm'),
+    (['run', '--engine', 'translate'], '--engine translate'),
+    (['run', '--serial', 'moon'], '--serial moon'),
+    (['run', '--serial', 'file='], '--serial file='),
+    (['run', '--serial', 'pty=1'], '--serial pty=1'),
+    (['run', '--serial', 'file=/nonexistent/x'], '--serial file=/nonexistent/x'),
+    (['run', '--serial', 'file=/'], '--serial file=/'),
+    (['run', '--debugcon', 'file=/nonexistent/x'], '--debugcon file=/nonexistent/x'),
+    (['run', '--no-reboot=1'], '--no-reboot=1'),
+    (['run', '--initramfs', '/dev/null'], '--initramfs'),
+    (['run', '--cmdline', 'x'], '--cmdline'),
+    (['run', '--kernel', ''], '--kernel'),
+    (['run', '--kernel', '/nonexistent'], '--kernel /nonexistent'),
+    (['run', '--kernel', '/dev/null'], '--kernel /dev/null'),
+    (['run', '--kernel', '/'], '--kernel /'),
+    (['run', '--kernel', '/bin/sh'], '--kernel /bin/sh'),
+    (['run', '--kernel', '/etc/passwd'], '--kernel /etc/passwd'),
+    (['run', '--firmware', '/nonexistent'], '--firmware /nonexistent'),
+    (['run', '--firmware', '/dev/null'], '--firmware /dev/null'),
+    (['run', '--firmware', '/etc/passwd'], '--firmware /etc/passwd'),
+    (['run', '--kernel', '/non\nexistent'], '--kernel /non?existent'),
+]
+
+
+def check_bad(arguments, part):
+    status, out, err = ring3(*arguments)
+    lines = err.splitlines()
+    good = status == 2 and out == '' and len(lines) == 1 and lines[0].startswith('ring3: ') and part in lines[0]
+    check(' '.join(arguments).replace('\n', '\\n') or '(nothing)', good, f'status {status}, printed {out!r}, {err!r}')
+
+
+def check_left_behind():
+    """Files that were asked for do not appear, nor lose what they have, when something else is wrong."""
+    with tempfile.TemporaryDirectory() as folder:
+        new, old = os.path.join(folder, 'new'), os.path.join(folder, 'old')
+        with open(old, 'w', encoding='utf-8') as f:
+            f.write('kept')
+        ring3('run', '--serial', f'file={new}', '--debugcon', f'file={old}', '--kernel', '/nonexistent')
+        check('no file is made', not os.path.exists(new))
+        with open(old, encoding='utf-8') as f:
+            check('no file is emptied', f.read() == 'kept')
+
+
+def check_help():
+    for arguments in (['help'], ['--help'], ['help', 'run'], ['run', '--help'], ['help', 'help'], ['version'], ['--version']):
+        status, out, err = ring3(*arguments)
+        check(' '.join(arguments), status == 0 and out and not err, f'status {status}, {err!r}')
+
+
+for bad in BAD:
+    check_bad(*bad)
+check_left_behind()
+check_help()
+finish()
