@@ -1,4 +1,5 @@
 """A disk from which Bochs boots a Linux kernel, as Bochs cannot be given one directly (loader.S)."""
+import glob
 import os
 import shutil
 import struct
@@ -8,10 +9,11 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 SECTOR = 512
 SETUP_AT, CMDLINE_AT, KERNEL_AT = 0x90000, 0x99000, 0x100000
 TABLE = 448
-BIOS, VGA_BIOS = '/usr/share/bochs/BIOS-bochs-latest', '/usr/share/bochs/VGABIOS-lgpl-latest'
+BIOS = '/usr/share/bochs/BIOS-bochs-latest'
+VGA_BIOSES = ['/usr/share/bochs/VGABIOS-lgpl-latest', '/usr/share/seabios/vgabios-isavga.bin']
 
 CONFIG = """\
-display_library: nogui
+display_library: term
 romimage: file={bios}
 vgaromimage: file={vga}
 memory: guest={memory}, host={memory}
@@ -19,7 +21,7 @@ cpu: count=1, ips=100000000, reset_on_triple_fault=0
 clock: sync=none, time0=utc
 ata0-master: type=disk, path={disk}, mode=flat, cylinders={cylinders}, heads=16, spt=63
 boot: disk
-com1: enabled=1, mode=file, dev=/dev/stdout
+com1: enabled=1, mode=file, dev=/dev/fd/3
 log: {folder}/bochs.log
 panic: action=fatal
 error: action=ignore
@@ -28,13 +30,20 @@ debug: action=ignore
 """
 
 
+def vga_bios():
+    return next((path for path in VGA_BIOSES if os.path.exists(path)), None)
+
+
 def missing():
     """Why Bochs cannot be measured, or None."""
     if not shutil.which('bochs'):
         return 'it is not installed (package bochs)'
-    for path in (BIOS, VGA_BIOS):
-        if not os.path.exists(path):
-            return f'{path} is not there (packages bochsbios and vgabios)'
+    if not os.path.exists(BIOS):
+        return f'{BIOS} is not there (package bochsbios)'
+    if not vga_bios():
+        return 'there is no VGA BIOS for it (package vgabios)'
+    if not glob.glob('/usr/lib/*/bochs/plugins/libbx_term_gui.so'):
+        return 'its text display is not there (package bochs-term)'
     return None
 
 
@@ -80,5 +89,8 @@ def prepare(folder, kernel, initramfs, cmdline, memory):
         f.write(disk + body)
         f.truncate(cylinders * 16 * 63 * SECTOR)
     with open(f'{folder}/bochsrc', 'w', encoding='ascii') as f:
-        f.write(CONFIG.format(bios=BIOS, vga=VGA_BIOS, memory=memory, disk=f'{folder}/disk.img', cylinders=cylinders, folder=folder))
-    return ['bochs', '-q', '-f', f'{folder}/bochsrc']
+        f.write(CONFIG.format(bios=BIOS, vga=vga_bios(), memory=memory, disk=f'{folder}/disk.img', cylinders=cylinders, folder=folder))
+    with open(f'{folder}/debugger', 'w', encoding='ascii') as f:
+        f.write('continue\n')  # Debian's Bochs has its debugger built in, which waits for this
+    # The display is a terminal's: out of the way. The serial port is what our standard output was.
+    return ['sh', '-c', 'cd "$0" && TERM=linux exec bochs -q -f bochsrc -rc debugger 3>&1 >/dev/null', folder]

@@ -3,8 +3,7 @@
  * (bench/bochs.py writes the disk and patches the table at the end). Linux boot protocol, documentation of the kernel,
  * section "Loading the rest of the kernel"; disk by INT 13h AH=42h, memory above 1 MiB by INT 15h AH=87h.
  *
- * Table entries: first sector, number of sectors, address to load to. The one with address 0x90000 is the setup code, read
- * directly; the others pass through a buffer at 0x10000.
+ * Table entries: first sector, number of sectors, address to load to. All pass through a buffer at 0x10000.
  */
     .code16
     .globl _start
@@ -37,35 +36,31 @@ next_chunk:
     jae 1f
     movl %ecx, %eax
 1:  movw %ax, packet + 2
-    pushl %eax
     movl (%bp), %eax
     movl %eax, packet + 8
+    pushal
     movw $packet, %si
     movb drive, %dl
     movb $0x42, %ah
-    pushw %bp
-    pushl %ecx
     int $0x13
     jc failed
+    popal
 
-    movl 2 + 4(%esp), %eax      /* bp, behind ecx: destination of this entry */
-    popl %ecx
-    popw %bp
-    movl 8(%bp), %eax
-    movw %ax, gdt_to + 2        /* base of the destination, split as descriptors have it */
+    movl 8(%bp), %eax           /* base of the destination, split as descriptors have it */
+    movw %ax, gdt_to + 2
     shrl $16, %eax
     movb %al, gdt_to + 4
     movb %ah, gdt_to + 7
-    pushl %ecx
+    pushal
     movw $gdt, %si
-    movw $CHUNK * 512 / 2, %cx
+    movw packet + 2, %cx        /* words; no more than was read: the BIOS has its data behind the setup code */
+    shlw $8, %cx
     movb $0x87, %ah
-    pushw %bp
     int $0x15
-    popw %bp
     jc failed
-    popl %ecx
-    popl %eax
+    popal
+
+    movzwl packet + 2, %eax
     addl %eax, (%bp)
     subl %eax, %ecx
     shll $9, %eax

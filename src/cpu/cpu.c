@@ -46,7 +46,7 @@ void cpu_set_rflags(struct cpu *c, u64 value)
     c->rflags = value & ~RFLAGS_ARITH;
     if (changed & (RF_AC | RF_VM))
         cpu_derive(c);
-    if (value & (RF_TF | RF_RF))
+    if (cpu_must_step(c))
         cpu_request_own(c, REQ_DEBUG);
     if (value & RF_IF)
         cpu_check_intr(c);
@@ -57,6 +57,13 @@ unsigned cpu_mmu_index(const struct cpu *c, unsigned cpl)
     if (cpl == 3)
         return MMU_USER;
     return (c->cr4 & CR4_SMAP) && !(c->rflags & RF_AC) ? MMU_SUPER_SMAP : MMU_SUPER;
+}
+
+void cpu_derive_access(struct cpu *c)
+{
+    bool checked = c->cpl == 3 && (c->cr0 & CR0_AM) && (c->rflags & RF_AC);
+    c->mmu_index = checked ? MMU_CHECKED : (u8)cpu_mmu_index(c, c->cpl);
+    c->data_set = c->tlb->set[c->mmu_index];
 }
 
 /* Data at base 0 without a limit: every offset is a linear address, every access is allowed. */
@@ -84,9 +91,9 @@ void cpu_derive(struct cpu *c)
         c->mode = cs->attr & DA_DB ? ISA_32 : ISA_16;
         c->stack_size = c->seg[SEG_SS].attr & DA_DB ? 4 : 2;
     }
-    c->mmu_index = (u8)cpu_mmu_index(c, c->cpl);
-    if (c->cpl == 3 && (c->cr0 & CR0_AM) && (c->rflags & RF_AC))
-        c->mmu_index = MMU_CHECKED;
+    cpu_derive_access(c);
+    if (cpu_must_step(c) || c->nmi_pending)
+        cpu_request_own(c, REQ_DEBUG);
 }
 
 static void reset_segments(struct cpu *c)

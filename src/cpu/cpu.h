@@ -34,6 +34,7 @@ struct cpu;
 struct world;
 struct cpu_model;
 struct tlb;
+struct tlb_entry;
 struct vec_stubs;
 
 enum { R_AX, R_CX, R_DX, R_BX, R_SP, R_BP, R_SI, R_DI };
@@ -200,6 +201,7 @@ struct cpu {
                                   64-bit mode; base 0, limit 4 GiB, writable data otherwise */
     u8 stack_size;             /* 2, 4 or 8: width of SP */
     u8 mmu_index;              /* which set of the TLB data accesses use: cpu/mmu.h */
+    struct tlb_entry *data_set; /* tlb->set[mmu_index] */
     struct tlb *tlb;
 
     _Atomic u32 request;
@@ -260,6 +262,8 @@ const struct apic_cpu_ops *cpu_connect_apic(struct cpu *c, const struct apic_ops
 /* Power-on or RESET (cold) and INIT: SDM volume 3 table 10-1. Owner's thread or inside an exclusive section. */
 void cpu_reset(struct cpu *c, bool cold);
 void cpu_derive(struct cpu *c);
+/* The part of it that goes by CPL and RFLAGS.AC: mmu_index. */
+void cpu_derive_access(struct cpu *c);
 
 /* Which set of the TLB data accesses at this privilege level use, alignment checks aside: enum mmu_index. */
 unsigned cpu_mmu_index(const struct cpu *c, unsigned cpl);

@@ -162,7 +162,7 @@ static void check_alignment(struct cpu *c, unsigned index, u64 linear, unsigned 
 {
     if (likely(index != MMU_CHECKED) || size > 8 || !(linear & (size - 1)))
         return;
-    if (!canonical(c, linear) || !canonical(c, linear + size - 1))
+    if (!canonical(c, linear))
         fault_canonical(c, a);
     cpu_fault_code(c, EXC_AC, 0);
 }

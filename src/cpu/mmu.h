@@ -135,6 +135,20 @@ void mmu_mark_code(struct cpu *c, struct mem_page *page, const u8 *host_page, un
 /* Drop write tags of all linear pages that map the RAM page at host address `host_page` (it now holds code). */
 void mmu_protect_code(struct cpu *c, const u8 *host_page);
 
+/*
+ * The tag of an access of `size` bytes: of the page in which its last byte lies. The entry is chosen by the page of the first byte; so an
+ * access that crosses never matches, and one comparison tells both.
+ */
+static ALWAYS_INLINE u64 mmu_tag(const struct cpu *c, u64 linear, unsigned size)
+{
+    return ((linear + (size - 1)) & MEM_PAGE_MASK) | c->tlb->asid;
+}
+
+static ALWAYS_INLINE unsigned mmu_slot(u64 linear)
+{
+    return linear >> 12 & (TLB_SIZE - 1);
+}
+
 /* Unaligned, aliasing-safe host accesses that compile to one move. Guest memory is shared with other threads. */
 #define MMU_HOST(T)                                                        \
     struct mmu_##T {                                                       \
@@ -151,15 +165,15 @@ void mmu_protect_code(struct cpu *c, const u8 *host_page);
     /* The access by linear address that everything uses. */               \
     static ALWAYS_INLINE T mmu_load_##T(struct cpu *c, unsigned index, u64 linear)            \
     {                                                                      \
-        const struct tlb_entry *e = &c->tlb->set[index][linear >> 12 & (TLB_SIZE - 1)];       \
-        if (likely(e->read == ((linear & MEM_PAGE_MASK) | c->tlb->asid) && (linear & 0xfff) <= 0x1000 - sizeof(T))) \
+        const struct tlb_entry *e = &c->tlb->set[index][mmu_slot(linear)];                    \
+        if (likely(e->read == mmu_tag(c, linear, sizeof(T))))              \
             return host_load_##T((const void *)(linear + e->addend));      \
         return (T)mmu_load_slow(c, index, linear, sizeof(T));              \
     }                                                                      \
     static ALWAYS_INLINE void mmu_store_##T(struct cpu *c, unsigned index, u64 linear, T v)   \
     {                                                                      \
-        const struct tlb_entry *e = &c->tlb->set[index][linear >> 12 & (TLB_SIZE - 1)];       \
-        if (likely(e->write == ((linear & MEM_PAGE_MASK) | c->tlb->asid) && (linear & 0xfff) <= 0x1000 - sizeof(T))) \
+        const struct tlb_entry *e = &c->tlb->set[index][mmu_slot(linear)];                    \
+        if (likely(e->write == mmu_tag(c, linear, sizeof(T))))             \
             host_store_##T((void *)(linear + e->addend), v);               \
         else                                                               \
             mmu_store_slow(c, index, linear, v, sizeof(T));                \

@@ -167,7 +167,6 @@ static void transfer_task(struct cpu *c, const struct desc *d, enum task_source 
     if (seg_type(&d->seg) == DESC_TASK_GATE)
         tss = (u16)(d->lo >> 16);
     task_switch(c, tss, source, next, cpu_rflags(c));
-    ip_check(c, &c->seg[SEG_CS], cpu_rip(c));
 }
 
 /* What the selector of a JMP or CALL names. */

@@ -11,8 +11,7 @@
 #include <string.h>
 
 #include "base/bits.h"
-#include "isa/form.h"
-#include "isa/insn.h"
+#include "isa/gen.h"
 
 struct kind {
     const char *name;
@@ -23,18 +22,6 @@ static const struct kind kinds[OPK_COUNT] = {
 #define OPERAND(kind, slot, file, size, flags) [OPK_##kind] = {#kind, slot, file, size, flags},
 #include "isa/table/operand.def"
 #undef OPERAND
-};
-
-struct row {
-    const char *path;
-    unsigned line;
-    const char *name;
-    const char *encoding;
-    struct {
-        unsigned kind, access;
-    } operand[INSN_OPERANDS];
-    u32 attrs;
-    unsigned feature;
 };
 
 /* The macros of the row grammar, as far as the decoder wants to know. */
@@ -51,21 +38,6 @@ static const struct row rows[] = {
 #include "isa/table/all.def"
 };
 #undef INSN
-
-/* A row's encoding, taken apart. */
-struct code {
-    bool vex;
-    unsigned map, opcode;
-    bool plus_r;
-    bool has_prefix, is_66; /* a mandatory prefix, or NP, NFx; 66 is the mandatory one */
-    u64 accept;             /* of the key groups, but KEY_CODE */
-    unsigned osize, mode;   /* sets of sizes as bits 1, 2, 3 (log2 of bytes); 0: any */
-    unsigned asize;
-    enum { MODRM_NONE, MODRM_R, MODRM_DIGIT, MODRM_FIXED } modrm;
-    bool mem, reg, nomod;
-    const char *imm[3]; /* tokens */
-    unsigned imms;
-};
 
 struct list {
     u16 row[256];
@@ -90,215 +62,6 @@ static void row_error(struct gen *g, const struct row *r, const char *fmt, ...)
     va_end(ap);
     fputc('\n', stderr);
     g->errors++;
-}
-
-static u64 group(unsigned first, unsigned width)
-{
-    return ((1ull << width) - 1) << first;
-}
-
-/* Restricts one group of the key to `bits`. */
-static void restrict_group(u64 *accept, unsigned first, unsigned width, unsigned set)
-{
-    *accept &= ~group(first, width) | (u64)set << first;
-}
-
-static bool hex_byte(const char *s, size_t len, unsigned *value)
-{
-    char text[3] = {0}, *end;
-    if (len != 2)
-        return false;
-    memcpy(text, s, 2);
-    *value = (unsigned)strtoul(text, &end, 16);
-    return *end == 0;
-}
-
-static bool token_is(const char *t, size_t len, const char *word)
-{
-    return strlen(word) == len && !memcmp(t, word, len);
-}
-
-/* Words that restrict something: where they go and what they let through. */
-struct word {
-    const char *text;
-    u8 first, width, set;
-};
-
-static const struct word prefix_words[] = {
-    {"NP", KEY_PREFIX, 6, 0x01}, {"66", KEY_PREFIX, 6, 0x02},  {"F3", KEY_PREFIX, 6, 0x0c},
-    {"F2", KEY_PREFIX, 6, 0x30}, {"NFx", KEY_PREFIX, 6, 0x03},
-};
-static const struct word condition_words[] = {
-    {"REX.W", KEY_W, 2, 2},
-    {"W0", KEY_W, 2, 1},
-    {"B0", KEY_B, 2, 1},
-};
-static const char *const imm_words[] = {"ib", "iw", "id", "iz", "iv", "iq", "cb", "cz", "cp", "mo", "is4"};
-
-static const struct word *find_word(const struct word *w, size_t n, const char *t, size_t len)
-{
-    for (size_t i = 0; i < n; i++)
-        if (token_is(t, len, w[i].text))
-            return &w[i];
-    return NULL;
-}
-
-/* VEX.128.66.0F38.W0 */
-static bool parse_vex(struct code *c, const char *t, size_t len)
-{
-    static const struct {
-        const char *text;
-        u8 field, value;
-    } parts[] = {
-        {"128", 0, 1},   {"LZ", 0, 1}, {"256", 0, 2},  {"LIG", 0, 3},  {"NP", 1, 0x1}, {"66", 1, 0x2}, {"F3", 1, 0x4},
-        {"F2", 1, 0x10}, {"0F", 2, 1}, {"0F38", 2, 2}, {"0F3A", 2, 3}, {"W0", 3, 1},   {"W1", 3, 2},   {"WIG", 3, 3},
-    };
-    unsigned value[4] = {0};
-    const char *end = t + len, *p = t + 4;
-    for (unsigned field = 0; field < 4; field++) {
-        size_t n = 0;
-        while (p + n < end && p[n] != '.')
-            n++;
-        for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
-            if (parts[i].field == field && token_is(p, n, parts[i].text))
-                value[field] = parts[i].value;
-        if (!value[field])
-            return false;
-        p += n + (p + n < end);
-    }
-    c->vex = true;
-    c->has_prefix = true;
-    c->map = MAP_VEX + value[2];
-    restrict_group(&c->accept, KEY_L, 2, value[0]);
-    restrict_group(&c->accept, KEY_PREFIX, 6, value[1]);
-    restrict_group(&c->accept, KEY_W, 2, value[3]);
-    return p == end;
-}
-
-static unsigned size_bit(const char *t)
-{
-    static const char *const sizes[] = {"16", "32", "64"};
-    for (unsigned i = 0; i < ARRAY_SIZE(sizes); i++)
-        if (!strcmp(t, sizes[i]))
-            return 1u << i;
-    return 0;
-}
-
-/* Conditions and immediates: what stands after the opcode. False if the token is none of them. */
-static bool parse_tail(struct code *c, const char *text)
-{
-    size_t len = strlen(text);
-    const struct word *w = find_word(condition_words, ARRAY_SIZE(condition_words), text, len);
-    if (w) {
-        restrict_group(&c->accept, w->first, w->width, w->set);
-        return true;
-    }
-    for (size_t i = 0; i < ARRAY_SIZE(imm_words); i++)
-        if (!strcmp(text, imm_words[i]) && c->imms < ARRAY_SIZE(c->imm)) {
-            c->imm[c->imms++] = imm_words[i];
-            return true;
-        }
-    if (!strcmp(text, "n64"))
-        return c->mode |= 3, true;
-    if (!strcmp(text, "mem"))
-        return c->mem = true;
-    if (!strcmp(text, "reg"))
-        return c->reg = true;
-    if (!strcmp(text, "nomod"))
-        return c->nomod = true;
-    unsigned bit = len == 3 ? size_bit(text + 1) : 0;
-    switch (bit ? text[0] : 0) {
-    case 'o':
-        return c->osize |= bit;
-    case 'a':
-        return c->asize |= bit;
-    case 'm':
-        return c->mode |= bit;
-    }
-    return false;
-}
-
-/* /r, /digit, or a fixed ModRM byte, after the opcode byte. */
-static bool parse_modrm(struct code *c, const char *t, size_t len)
-{
-    unsigned byte;
-    if (len == 2 && t[0] == '/' && t[1] == 'r') {
-        c->modrm = MODRM_R;
-        return true;
-    }
-    if (len == 2 && t[0] == '/' && t[1] >= '0' && t[1] <= '7') {
-        c->modrm = MODRM_DIGIT;
-        restrict_group(&c->accept, KEY_REG, 8, 1u << (t[1] - '0'));
-        return true;
-    }
-    bool plus_i = len == 4 && !memcmp(t + 2, "+i", 2);
-    if (!hex_byte(t, plus_i ? 2 : len, &byte) || byte < 0xc0 || (plus_i && byte & 7))
-        return false;
-    c->modrm = MODRM_FIXED;
-    c->reg = true;
-    restrict_group(&c->accept, KEY_REG, 8, 1u << (byte >> 3 & 7));
-    if (!plus_i)
-        restrict_group(&c->accept, KEY_RM, 8, 1u << (byte & 7));
-    return true;
-}
-
-/* The opcode byte, with +r. */
-static bool parse_opcode(struct code *c, const char *t, size_t len)
-{
-    c->plus_r = len == 4 && !memcmp(t + 2, "+r", 2);
-    return hex_byte(t, c->plus_r ? 2 : len, &c->opcode) && !(c->plus_r && c->opcode & 7);
-}
-
-static bool parse(struct gen *g, const struct row *r, struct code *c)
-{
-    enum { PREFIX, MAP0, MAP0F, MODRM, TAIL } state = PREFIX;
-    char text[16];
-    *c = (struct code){.accept = (1ull << KEY_BITS) - 1};
-    for (const char *p = r->encoding; *p;) {
-        size_t len = strcspn(p, " ");
-        if (state == PREFIX && len > 4 && !memcmp(p, "VEX.", 4)) {
-            if (!parse_vex(c, p, len))
-                return row_error(g, r, "VEX prefix is not VEX.length.prefix.map.W"), false;
-            restrict_group(&c->accept, KEY_B, 2, 3);
-            state = MAP0;
-            goto next;
-        }
-        if (len >= sizeof(text))
-            return row_error(g, r, "unknown part '%.*s'", (int)len, p), false;
-        memcpy(text, p, len);
-        text[len] = 0;
-        const struct word *w = find_word(prefix_words, ARRAY_SIZE(prefix_words), p, len);
-        /* "66" and the like before the opcode; the opcode byte itself is never one of them. */
-        if (state == PREFIX && w) {
-            restrict_group(&c->accept, w->first, w->width, w->set);
-            c->has_prefix = true;
-            c->is_66 = !strcmp(text, "66");
-        } else if (state == PREFIX && (!strcmp(text, "REX.W") || !strcmp(text, "W0"))) {
-            parse_tail(c, text);
-        } else if (state == PREFIX && !strcmp(text, "0F")) {
-            c->map = 1;
-            state = MAP0F;
-        } else if (state == MAP0F && (!strcmp(text, "38") || !strcmp(text, "3A"))) {
-            c->map = text[1] == '8' ? 2 : 3;
-            state = MAP0;
-        } else if (state < MODRM) {
-            if (!parse_opcode(c, p, len))
-                return row_error(g, r, "'%s' is no opcode byte", text), false;
-            state = MODRM;
-        } else if (parse_tail(c, text)) { /* before ModRM: "cb" is a displacement, "CB" a ModRM byte */
-            state = TAIL;
-        } else if (state == MODRM && parse_modrm(c, p, len)) {
-            state = TAIL;
-        } else {
-            return row_error(g, r, "unknown part '%s'", text), false;
-        }
-    next:
-        p += len;
-        p += strspn(p, " ");
-    }
-    if (state < MODRM)
-        return row_error(g, r, "no opcode byte"), false;
-    return true;
 }
 
 static const struct kind *operand(const struct row *r, unsigned n)
@@ -406,7 +169,7 @@ static void make_mod(struct gen *g, const struct row *r, struct code *c, const s
     if (c->nomod && (mem || !reg))
         row_error(g, r, "nomod needs a register-only r/m operand");
     if (!c->nomod && (mem || reg))
-        restrict_group(&c->accept, KEY_MOD, 2, mem ? 1 : 2);
+        gen_restrict(&c->accept, KEY_MOD, 2, mem ? 1 : 2);
 }
 
 static void make_modrm(struct gen *g, const struct row *r, struct code *c, struct isa_form *f)
@@ -500,9 +263,9 @@ static void make_sizes(struct gen *g, const struct row *r, struct code *c, struc
     }
     if (!set)
         row_error(g, r, "no mode and operand size satisfy the conditions");
-    restrict_group(&c->accept, KEY_CODE, 7, set);
+    gen_restrict(&c->accept, KEY_CODE, 7, set);
     if (c->asize)
-        restrict_group(&c->accept, KEY_ASIZE, 3, c->asize);
+        gen_restrict(&c->accept, KEY_ASIZE, 3, c->asize);
 }
 
 /* The number of keys that the row lets through. */
@@ -514,7 +277,7 @@ static unsigned share_of(const struct code *c)
                   {KEY_B, 2},      {KEY_MOD, 2},  {KEY_REG, 8},   {KEY_RM, 8}};
     unsigned share = c->plus_r ? 8 : 1;
     for (size_t i = 0; i < ARRAY_SIZE(groups); i++)
-        share *= (unsigned)__builtin_popcountll(c->accept & group(groups[i].first, groups[i].width));
+        share *= (unsigned)__builtin_popcountll(c->accept & gen_group(groups[i].first, groups[i].width));
     return share;
 }
 
@@ -523,8 +286,11 @@ static void make_row(struct gen *g, unsigned n)
     const struct row *r = &rows[n];
     struct isa_form *f = &g->forms[n];
     struct code c;
-    if (!parse(g, r, &c))
+    char why[64];
+    if (!gen_parse(r, &c, why)) {
+        row_error(g, r, "%s", why);
         return;
+    }
     for (unsigned i = 1; i < INSN_OPERANDS; i++)
         if (r->operand[i].kind && !(r->operand[i].access & ACC_IMPLICIT) && r->operand[i - 1].access & ACC_IMPLICIT)
             row_error(g, r, "implicit operands come last");

@@ -4,7 +4,9 @@
 #include <errno.h>
 #include <string.h>
 
+#include "dev/pc/hpet.h"
 #include "dev/pc/piix4pm.h"
+#include "dev/pc/pm.h"
 #include "machine/board.h"
 
 #define HEADER_SIZE 36
@@ -14,9 +16,6 @@
 #define OEM_ID "RING3 "
 #define OEM_TABLE_ID "RING3PC "
 #define CREATOR_ID "RNG3"
-
-/* PM register block: offsets as in the PIIX4. */
-enum { PM1_EVENT = 0, PM1_CONTROL = 4, PM_TIMER = 8 };
 
 /* --- headers, links --------------------------------------------------------------------------------------------- */
 
@@ -92,7 +91,7 @@ static size_t dsdt(struct acpi_image *img, const struct acpi_config *cfg)
 }
 
 /* A generic address structure. */
-static void gas_io(struct bytes *t, u16 port, u8 bit_width, u8 access_bytes_log2)
+static void gas_io(struct bytes *t, unsigned port, u8 bit_width, u8 access_bytes_log2)
 {
     bytes_u8(t, 1); /* system I/O */
     bytes_u8(t, bit_width);
@@ -103,11 +102,10 @@ static void gas_io(struct bytes *t, u16 port, u8 bit_width, u8 access_bytes_log2
 
 #define FADT_WBINVD BIT(0)
 #define FADT_PROC_C1 BIT(2)
-#define FADT_PWR_BUTTON BIT(4) /* no fixed power button */
 #define FADT_SLP_BUTTON BIT(5) /* no fixed sleep button */
 #define FADT_FIX_RTC BIT(6)    /* no RTC wake status in PM1 */
 #define FADT_RESET_REG BIT(10)
-#define FADT_FLAGS (FADT_WBINVD | FADT_PROC_C1 | FADT_PWR_BUTTON | FADT_SLP_BUTTON | FADT_FIX_RTC | FADT_RESET_REG)
+#define FADT_FLAGS (FADT_WBINVD | FADT_PROC_C1 | FADT_SLP_BUTTON | FADT_FIX_RTC | FADT_RESET_REG)
 
 #define BOOT_LEGACY_DEVICES BIT(0)
 #define BOOT_8042 BIT(1)
@@ -133,18 +131,20 @@ static void fadt_legacy(struct acpi_image *img, u16 pm, size_t facs_at, size_t d
     bytes_u8(t, APM_ACPI_ENABLE);
     bytes_u8(t, APM_ACPI_DISABLE);
     bytes_u16(t, 0);              /* S4BIOS_REQ, PSTATE_CNT */
-    bytes_u32(t, pm + PM1_EVENT); /* PM1a event, PM1b event */
+    bytes_u32(t, pm + PM1A_EVT); /* PM1a event, PM1b event */
     bytes_u32(t, 0);
-    bytes_u32(t, pm + PM1_CONTROL); /* PM1a control, PM1b control */
+    bytes_u32(t, pm + PM1A_CNT); /* PM1a control, PM1b control */
     bytes_u32(t, 0);
     bytes_u32(t, 0);             /* PM2 control */
-    bytes_u32(t, pm + PM_TIMER); /* PM timer */
-    bytes_u64(t, 0);             /* GPE0, GPE1 */
+    bytes_u32(t, pm + PM_TMR); /* PM timer */
+    bytes_u32(t, pm + PM_GPE0); /* GPE0, GPE1 */
+    bytes_u32(t, 0);
     bytes_u8(t, 4);              /* lengths: PM1 event, control, PM2, timer */
     bytes_u8(t, 2);
     bytes_u8(t, 0);
     bytes_u8(t, 4);
-    bytes_u32(t, 0); /* GPE0, GPE1 lengths, GPE1 base, CST_CNT */
+    bytes_u8(t, PM_GPE0_SIZE); /* GPE0, GPE1 lengths, GPE1 base, CST_CNT */
+    bytes_grow(t, 3);
     bytes_u16(t, LATENCY_NO_C2);
     bytes_u16(t, LATENCY_NO_C3);
     bytes_u64(t, 0); /* flush size and stride, duty, alarms */
@@ -166,12 +166,13 @@ static void fadt_extended(struct acpi_image *img, u16 pm, size_t dsdt_at)
     bytes_u64(t, 0); /* X_FACS: the 32-bit field is valid */
     link_pointer(img, ACPI_TABLES, t->size, 8);
     bytes_u64(t, dsdt_at);
-    gas_io(t, pm + PM1_EVENT, 32, 2);
+    gas_io(t, pm + PM1A_EVT, 32, 2);
     bytes_grow(t, 12);
-    gas_io(t, pm + PM1_CONTROL, 16, 2);
+    gas_io(t, pm + PM1A_CNT, 16, 2);
     bytes_grow(t, 24); /* PM1b control, PM2 control */
-    gas_io(t, pm + PM_TIMER, 32, 3);
-    bytes_grow(t, 24); /* GPE0, GPE1 */
+    gas_io(t, pm + PM_TMR, 32, 3);
+    gas_io(t, pm + PM_GPE0, 8 * PM_GPE0_SIZE, 1);
+    bytes_grow(t, 12); /* GPE1 */
 }
 
 static size_t fadt(struct acpi_image *img, const struct acpi_config *cfg, size_t facs_at, size_t dsdt_at)
@@ -232,7 +233,6 @@ static size_t madt(struct acpi_image *img, const struct acpi_config *cfg)
     return start;
 }
 
-#define HPET_BLOCK_ID 0x8086a201 /* Intel, legacy replacement, 64 bits, 3 comparators, revision 1 */
 #define HPET_MIN_TICK 100
 
 static size_t hpet(struct acpi_image *img)
@@ -240,7 +240,7 @@ static size_t hpet(struct acpi_image *img)
     struct bytes *t = &img->part[ACPI_TABLES];
     size_t start = table_begin(t, "HPET", 1);
 
-    bytes_u32(t, HPET_BLOCK_ID);
+    bytes_u32(t, HPET_ID);
     bytes_u8(t, 0); /* a generic address in memory */
     bytes_u8(t, 64);
     bytes_u16(t, 0);

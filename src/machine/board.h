@@ -34,6 +34,9 @@ enum {
     IRQ_FPU = 13,
 };
 
+/* The sleep type that means "off" in the PM1 control register. */
+#define BOARD_S5_TYPE 0
+
 /* Ports. */
 #define PORT_COM1 0x3f8
 #define PORT_PM_DEFAULT 0x600 /* PM registers, when there is no firmware to choose */

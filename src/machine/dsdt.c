@@ -281,13 +281,15 @@ static void processors(struct bytes *a, unsigned cpus)
     }
 }
 
-/* Soft-off: the sleep type of S5 is 0 for both PM1 control registers. */
+/* Soft-off: the sleep types for both PM1 control registers, and two reserved values. */
 static void sleep_states(struct bytes *a)
 {
     aml_name_is(a, "\\_S5");
     size_t package = aml_package(a, 4);
-    for (unsigned i = 0; i < 4; i++)
-        aml_int(a, 0);
+    aml_int(a, BOARD_S5_TYPE);
+    aml_int(a, BOARD_S5_TYPE);
+    aml_int(a, 0);
+    aml_int(a, 0);
     aml_end(a, package);
 }
 

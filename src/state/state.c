@@ -156,7 +156,7 @@ static int load_fields(struct state_stream *s, const struct state_class *cls, u3
 
 static int load_nested(struct state_stream *s, const struct state_field *f, u8 *first, struct error *err)
 {
-    u32 version;
+    u32 version = 0;
     int status = load_version(s, f->nested, &version, err);
     for (u32 i = 0; i < f->count && !status; i++)
         status = load_fields(s, f->nested, version, first + (size_t)i * f->nested->size, err);
@@ -185,14 +185,14 @@ static int load_name(struct state_stream *s, const struct state_class *cls, stru
     const u8 *name = len ? stream_take(s, *len) : NULL;
     if (!name)
         return too_short(cls, "its name", err);
-    if (*len != strlen(cls->name) || memcmp(name, cls->name, *len))
+    if (*len != strlen(cls->name) || memcmp(name, cls->name, *len) != 0)
         return error_set(err, -EINVAL, "state of %s: the stream has something else in its place", cls->name);
     return 0;
 }
 
 int state_load(struct state_stream *s, const struct state_class *cls, void *object, struct error *err)
 {
-    u32 version;
+    u32 version = 0;
     int status = load_name(s, cls, err);
     if (!status)
         status = load_version(s, cls, &version, err);
@@ -273,7 +273,7 @@ static bool fields_differ(const struct state_class *cls, const u8 *a, const u8 *
             if (f->type == STATE_T_struct) {
                 if (fields_differ(f->nested, a + at, b + at, path, where, size))
                     return true;
-            } else if (memcmp(a + at, b + at, element_size(f))) {
+            } else if (memcmp(a + at, b + at, element_size(f)) != 0) {
                 if (size)
                     snprintf(where, size, "%s", path);
                 return true;

@@ -21,8 +21,8 @@
 #include "irq/line.h"
 #include "mem/space.h"
 
-#define US 1000ull
-#define MS 1000000ull
+#define US     1000ull
+#define MS     1000000ull
 #define SECOND 1000000000ull
 
 /* A wire under test. */

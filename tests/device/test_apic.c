@@ -10,7 +10,7 @@
 #include "dev/pc/pic.h"
 
 #define CPUS 3
-#define HZ 25000000u
+#define HZ   25000000u
 #define TICK 40ull /* ns */
 
 /* MSRs and, by >> 4, xAPIC offsets */
@@ -42,8 +42,8 @@ enum {
     TDCR = 0x3e0,
     SELF = 0x3f0,
 };
-#define MASKED 0x10000
-#define PERIODIC 0x20000
+#define MASKED       0x10000
+#define PERIODIC     0x20000
 #define TSC_DEADLINE 0x40000
 
 struct fake_cpu {

@@ -173,9 +173,12 @@ static void test_lines_out_of_range(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        IOAPIC_TEST(test_registers),  IOAPIC_TEST(test_edge),
-        IOAPIC_TEST(test_level),      IOAPIC_TEST(test_level_mask),
-        IOAPIC_TEST(test_modes_that_are_edges), IOAPIC_TEST(test_lines_out_of_range),
+        IOAPIC_TEST(test_registers),
+        IOAPIC_TEST(test_edge),
+        IOAPIC_TEST(test_level),
+        IOAPIC_TEST(test_level_mask),
+        IOAPIC_TEST(test_modes_that_are_edges),
+        IOAPIC_TEST(test_lines_out_of_range),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
 /*
- * The two 8259A as their data sheet describes them: priorities, ends of interrupt, rotation, masks, modes, spurious requests.
+ * The two 8259A as their data sheet describes them: priorities, ends of interrupt, rotation, masks, modes, spurious
+ * requests.
  */
 #include "bench.h"
 
@@ -124,6 +125,8 @@ static void test_special_fully_nested(void **state)
     program(b, 0x11);
     pulse(b, 12);
     assert_int_equal(pic_ack(b->pic), 0x2c);
+    pulse(b, 5); /* lower on the master: waits */
+    assert_false(b->intr.level);
     pulse(b, 9); /* higher on the slave: comes through though IR2 is in service */
     assert_true(b->intr.level);
     assert_int_equal(pic_ack(b->pic), 0x29);

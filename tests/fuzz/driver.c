@@ -45,16 +45,22 @@ struct fuzz {
 /* The input under way, for the signal handler: the one thing that has to be global. */
 static struct input current;
 
+/* From a signal handler: no stdio. */
+static bool print(const char *text, size_t size)
+{
+    return write(STDERR_FILENO, text, size) == (ssize_t)size;
+}
+
 static void print_current(void)
 {
     static const char digits[] = "0123456789abcdef", head[] = "\ninput that was under way: ";
-    ssize_t ignored = write(STDERR_FILENO, head, sizeof(head) - 1);
-    for (size_t n = 0; n < current.size; n++) {
+    bool ok = print(head, sizeof(head) - 1);
+    for (size_t n = 0; ok && n < current.size; n++) {
         char pair[2] = {digits[current.data[n] >> 4], digits[current.data[n] & 15]};
-        ignored = write(STDERR_FILENO, pair, sizeof(pair));
+        ok = print(pair, sizeof(pair));
     }
-    ignored = write(STDERR_FILENO, "\n", 1);
-    (void)ignored;
+    if (ok)
+        print("\n", 1);
 }
 
 static void on_signal(int sig)
@@ -94,17 +100,17 @@ static void run(struct fuzz *f, const u8 *data, size_t size)
     free(copy);
 }
 
-static void pool_put(struct fuzz *f, unsigned at, const u8 *data, size_t size)
+/* Into a new place of the pool, or if it is full over an old one. */
+static void pool_put(struct fuzz *f, const u8 *data, size_t size)
 {
-    u8 *copy = malloc(size ? size : 1);
+    struct input *at = &f->pool[f->count < POOL_MAX ? f->count : below(f, POOL_MAX)];
+    u8 *copy = realloc(at->data, size ? size : 1);
     if (!copy)
         return;
     memcpy(copy, data, size);
-    if (at < f->count)
-        free(f->pool[at].data);
-    else
-        at = f->count++;
-    f->pool[at] = (struct input){copy, size};
+    at->data = copy;
+    at->size = size;
+    f->count += f->count < POOL_MAX;
 }
 
 static int load_file(struct fuzz *f, const char *path)
@@ -118,7 +124,7 @@ static int load_file(struct fuzz *f, const char *path)
     size_t size = fread(data, 1, sizeof(data), file);
     fclose(file);
     run(f, data, size);
-    pool_put(f, f->count < POOL_MAX ? f->count : (unsigned)below(f, POOL_MAX), data, size);
+    pool_put(f, data, size);
     return 0;
 }
 
@@ -223,10 +229,8 @@ static void run_one(struct fuzz *f)
     for (size_t n = 1 + below(f, 6); n; n--)
         size = mutate(f, data, size);
     run(f, data, size);
-    if (f->count < POOL_MAX)
-        pool_put(f, f->count, data, size);
-    else if (below(f, 16) == 0)
-        pool_put(f, (unsigned)below(f, POOL_MAX), data, size);
+    if (f->count < POOL_MAX || below(f, 16) == 0)
+        pool_put(f, data, size);
 }
 
 static u64 now_ms(void)

@@ -121,7 +121,7 @@ static struct form parse(const char *encoding)
     strncpy(text, encoding, sizeof(text) - 1);
     text[sizeof(text) - 1] = 0;
     for (char *p = strtok_r(text, " ", &save); p; p = strtok_r(NULL, " ", &save)) {
-        if (!opcode && parse_prefix(p, &f))
+        if (!opcode && !f.vex && parse_prefix(p, &f))
             continue;
         if (last) {
             parse_suffix(p, &f);

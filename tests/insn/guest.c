@@ -64,6 +64,7 @@ static void set_control(struct cpu *c)
     c->efer = EFER_SCE | EFER_LME | EFER_LMA | EFER_NX;
     c->xcr0 = 7;
     c->cr3 = PA_PML4;
+    c->tr[0] = (struct cpu_seg){.attr = DA_P | 11 << DA_TYPE_SHIFT}; /* too short for an I/O bitmap */
     mmu_cr3_loaded(c, false);
 }
 
@@ -144,6 +145,7 @@ static void load_fp(struct cpu *c, const struct user_state *s)
     c->fop = s->fx.fop;
     c->fip = s->fx.fip;
     c->fdp = s->fx.fdp;
+    c->fcs = c->fds = 0; /* as FXSAVE64 leaves them */
     c->mxcsr = s->fx.mxcsr;
     c->xinuse = 7;
     for (unsigned n = 0; n < 8; n++)

@@ -218,6 +218,9 @@ static void aim_strings(struct random *r, struct test_case *t, const struct insn
     }
     if (any && row->attrs & (A_REP | A_REPZ))
         set_reg(t, R_CX, random_one_in(r, 8) ? random_below(r, 3000) : random_below(r, 20));
+    if (any && i->ashift == 32 && t->kind == CODE_64 && random_one_in(r, 4))
+        for (unsigned n = 0; n < 8; n++)
+            t->before.gpr[n] |= n == R_SP ? 0 : random_u64(r) << 32;
     if (any && row->attrs & A_REPZ && random_one_in(r, 2)) {
         u8 same[256];
         memset(same, (u8)t->before.gpr[R_AX], sizeof(same));

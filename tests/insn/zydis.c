@@ -81,6 +81,7 @@ struct test {
     struct finding findings[512];
     unsigned finding_count;
     u64 reached[INSN_COUNT];
+    bool met[ARRAY_SIZE(known)];
 };
 
 /* One string under test. */
@@ -115,13 +116,15 @@ static bool starts_with(const char *s, const char *prefix)
 
 static void differs(struct test *t, const struct sample *s, enum aspect a, const char *fmt, ...) PRINTF_LIKE(4, 5);
 
-static bool is_known(const struct sample *s, enum aspect a)
+static bool is_known(struct test *t, const struct sample *s, enum aspect a)
 {
     const char *mnemonic = a == LESS ? ZydisMnemonicGetString(s->theirs.mnemonic) : isa_rows[s->ours.row].name;
     const char *extension = a == MORE ? "" : ZydisISAExtGetString(s->theirs.meta.isa_ext);
     for (size_t n = 0; n < ARRAY_SIZE(known); n++)
-        if (known[n].aspect == a && starts_with(known[n].by_extension ? extension : mnemonic, known[n].what))
+        if (known[n].aspect == a && starts_with(known[n].by_extension ? extension : mnemonic, known[n].what)) {
+            t->met[n] = true;
             return true;
+        }
     return false;
 }
 
@@ -129,7 +132,7 @@ static void differs(struct test *t, const struct sample *s, enum aspect a, const
 {
     char text[96], detail[160];
     va_list ap;
-    if (is_known(s, a)) {
+    if (is_known(t, s, a)) {
         t->known_differences++;
         return;
     }
@@ -357,7 +360,7 @@ static void compare_text(struct test *t, const struct sample *s)
                                                     s->theirs.operand_count_visible, theirs, sizeof(theirs), 0x1000,
                                                     NULL)))
         return;
-    if (strcmp(ours, theirs) && !is_text_of_its_own(s))
+    if (strcmp(ours, theirs) != 0 && !is_text_of_its_own(s))
         differs(t, s, TEXT, "%s  not  %s", ours, theirs);
 }
 
@@ -367,13 +370,21 @@ static bool decode_theirs(struct test *t, struct sample *s)
         ZydisDecoderDecodeFull(&t->decoder[s->mode], s->bytes, sizeof(s->bytes), &s->theirs, s->operands));
 }
 
+static bool same_insn(const struct insn *a, const struct insn *b)
+{
+    char x[160], y[160];
+    insn_format(a, 0, x, sizeof(x));
+    insn_format(b, 0, y, sizeof(y));
+    return a->row == b->row && a->len == b->len && a->imm == b->imm && a->disp == b->disp && strcmp(x, y) == 0;
+}
+
 /* An instruction is itself however many bytes follow, and one byte less is too little. */
 static void check_length(struct test *t, const struct sample *s)
 {
     struct insn again;
     enum isa_mode mode = modes[s->mode];
-    if (insn_decode(s->bytes, s->ours.len, mode, &t->features, &again) != INSN_OK ||
-        memcmp(&again, &s->ours, sizeof(again)))
+    enum insn_status status = insn_decode(s->bytes, s->ours.len, mode, &t->features, &again);
+    if (status != INSN_OK || !same_insn(&again, &s->ours))
         differs(t, s, LENGTH, "not the same from exactly %u bytes", s->ours.len);
     if (insn_decode(s->bytes, s->ours.len - 1u, mode, &t->features, &again) != INSN_SHORT)
         differs(t, s, LENGTH, "not short of a byte with %u bytes", s->ours.len - 1);
@@ -401,7 +412,7 @@ static void compare(struct test *t, struct sample *s, bool thorough)
     }
     /* "ret far" is a form of "ret" there */
     const char *mnemonic = ZydisMnemonicGetString(s->theirs.mnemonic);
-    if (strcmp(isa_rows[s->ours.row].mnemonic, mnemonic) && s->theirs.meta.branch_type != ZYDIS_BRANCH_TYPE_FAR)
+    if (strcmp(isa_rows[s->ours.row].mnemonic, mnemonic) != 0 && s->theirs.meta.branch_type != ZYDIS_BRANCH_TYPE_FAR)
         differs(t, s, MNEMONIC, "%s not %s", isa_rows[s->ours.row].mnemonic, mnemonic);
     compare_operands(t, s);
     compare_flags(t, s);
@@ -489,7 +500,7 @@ static void sweep_legacy(struct test *t, unsigned mode)
     static const u8 maps[][3] = {{0}, {1, 0x0f}, {2, 0x0f, 0x38}, {2, 0x0f, 0x3a}};
     for (unsigned p = 0; p < ARRAY_SIZE(prefixes); p++)
         for (unsigned m = 0; m < ARRAY_SIZE(maps); m++)
-            for (unsigned rex = 0; rex <= (mode == 2); rex++) {
+            for (unsigned rex = 0; rex < (mode == 2 ? 2 : 1); rex++) {
                 u8 head[8];
                 unsigned size = prefixes[p][0];
                 memcpy(head, prefixes[p] + 1, size);
@@ -508,6 +519,15 @@ static void sweep_vex(struct test *t, unsigned mode)
                 u8 head[] = {0xc4, (u8)(0xe0 | map), (u8)((wlpp & 8) << 4 | (vvvv ? 0x50 : 0x78) | (wlpp & 7))};
                 sweep_opcode(t, head, sizeof(head), mode);
             }
+}
+
+/* Entries of known.def that explain nothing: the sweep and a million strings meet all that are true. */
+static void report_unmet(const struct test *t)
+{
+    for (size_t n = 0; n < ARRAY_SIZE(known); n++)
+        if (!t->met[n])
+            printf("known difference was not met: %s of %s (%s)\n", aspect_names[known[n].aspect], known[n].what,
+                   known[n].reason);
 }
 
 static unsigned report_unreached(const struct test *t)
@@ -571,6 +591,8 @@ int main(int argc, char **argv)
     for (unsigned n = 0; n < t.finding_count; n++)
         printf("%10" PRIu64 "  %s\n", t.findings[n].count, t.findings[n].text);
     unsigned unreached = report_unreached(&t);
+    if (count >= 1000000)
+        report_unmet(&t);
     printf("%" PRIu64 " strings, %" PRIu64 " instructions, %" PRIu64 " known differences, %" PRIu64 " differences\n",
            t.strings, t.valid, t.known_differences, t.differences);
     return t.differences || unreached;

@@ -216,7 +216,7 @@ static void test_text(void **state)
         char text[128];
         struct insn i = decode(texts[n].mode, texts[n].hex);
         insn_format(&i, 0x1000, text, sizeof(text));
-        if (strcmp(text, texts[n].text))
+        if (strcmp(text, texts[n].text) != 0)
             fail_msg("%d-bit %s: \"%s\", expected \"%s\"", texts[n].mode * 8, texts[n].hex, text, texts[n].text);
     }
 }

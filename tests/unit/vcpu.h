@@ -33,8 +33,8 @@ struct vm {
     unsigned cpus;
     u8 *ram;
     struct mem_window stop;
-    u32 code;   /* what was written to STOP_PORT last */
-    unsigned stops;
+    _Atomic u32 code; /* what was written to STOP_PORT last */
+    _Atomic unsigned stops;
 };
 
 enum vcpu_mode { VCPU_REAL, VCPU_32, VCPU_32_PAGED, VCPU_PAE, VCPU_64 };

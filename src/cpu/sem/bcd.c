@@ -85,15 +85,15 @@ void sem_salc(struct cpu *c, const struct insn *i)
     reg_set_u8(c, R_AX, c->ax_flags & AX_CF ? 0xff : 0);
 }
 
-/* The bounds are signed and both inclusive. */
+/* The bounds are signed and both inclusive. The upper one is not read where the lower one decides. */
 #define BOUND(S, T, bits)                                                                                      \
     void sem_bound_##bits(struct cpu *c, const struct insn *i)                                                 \
     {                                                                                                          \
         u64 ea = op_ea(c, i);                                                                                  \
-        S low = (S)seg_load_##T(c, i->seg, ea);                                                                \
-        S high = (S)seg_load_##T(c, i->seg, (ea + sizeof(T)) << i->ashift >> i->ashift);                       \
         S index = (S)reg_get_##T(c, i->reg);                                                                   \
-        if (index < low || index > high)                                                                       \
+        if (index < (S)seg_load_##T(c, i->seg, ea))                                                            \
+            cpu_fault(c, EXC_BR);                                                                              \
+        if (index > (S)seg_load_##T(c, i->seg, (ea + sizeof(T)) << i->ashift >> i->ashift))                    \
             cpu_fault(c, EXC_BR);                                                                              \
     }
 BOUND(i16, u16, 16)

@@ -114,6 +114,36 @@ static ALWAYS_INLINE void flags_set(struct cpu *c, u32 mask, bool on)
         return a;                                                                             \
     }
 
+/*
+ * ROL and ROR by an immediate, where OF is undefined: in a register Intel's leave it alone, by CL or in memory they compute something. So it has
+ * to be an immediate here too: a jump into a row of them, one for each count.
+ */
+#define FLAGS_COUNTS_32 "0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31"
+#define FLAGS_COUNTS_64                                                                       \
+    FLAGS_COUNTS_32 ",32,33,34,35,36,37,38,39,40,41,42,43,44,45,46,47,48,49,50,51,52,53,54,55,56,57,58,59,60,61,62,63"
+
+#define FLAGS_ROTATE(op, where, place, T, MASK, COUNTS)                                                    \
+    static ALWAYS_INLINE T flag_##op##_##where##_##T(struct cpu *c, T a, u8 count)            \
+    {                                                                                         \
+        u32 ax = c->ax_flags;                                                                 \
+        u64 to = (u64)(count & MASK) << 4;                                                    \
+        u64 base;                                                                             \
+        __asm__("leaq 1f(%%rip), %2\n\taddq %2, %3\n\t" FLAGS_PUT "jmp *%3\n\t"             \
+                ".balign 16\n1:\n\t"                                                         \
+                ".irp n," COUNTS "\n\t.balign 16\n\t" #op FLAGS_SUF_##T " $\\n, %0\n\tjmp 2f\n\t.endr\n" \
+                "2:\t" FLAGS_KEEP                                                             \
+                : place(a), "+&a"(ax), "=&r"(base), "+&r"(to)                                 \
+                :                                                                             \
+                : "cc");                                                                      \
+        c->ax_flags = (u16)ax;                                                                \
+        return a;                                                                             \
+    }
+#define FLAGS_ROTATES(op, where, place)                                                       \
+    FLAGS_ROTATE(op, where, place, u8, 31, FLAGS_COUNTS_32)                                   \
+    FLAGS_ROTATE(op, where, place, u16, 31, FLAGS_COUNTS_32)                                  \
+    FLAGS_ROTATE(op, where, place, u32, 31, FLAGS_COUNTS_32)                                  \
+    FLAGS_ROTATE(op, where, place, u64, 63, FLAGS_COUNTS_64)
+
 /* SHLD, SHRD by CL. */
 #define FLAGS_SHIFT2(op, T)                                                                   \
     static ALWAYS_INLINE T flag_##op##_##T(struct cpu *c, T a, T b, u8 count)                 \
@@ -193,6 +223,10 @@ FLAGS_SIZES(FLAGS_UNARY, inc)
 FLAGS_SIZES(FLAGS_UNARY, dec)
 FLAGS_SIZES(FLAGS_UNARY, neg)
 
+FLAGS_ROTATES(rol, reg, "+r")
+FLAGS_ROTATES(rol, mem, "+m")
+FLAGS_ROTATES(ror, reg, "+r")
+FLAGS_ROTATES(ror, mem, "+m")
 FLAGS_SIZES(FLAGS_SHIFT, rol)
 FLAGS_SIZES(FLAGS_SHIFT, ror)
 FLAGS_SIZES(FLAGS_SHIFT, rcl)

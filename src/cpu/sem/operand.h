@@ -65,35 +65,27 @@ static ALWAYS_INLINE void areg_set(struct cpu *c, const struct insn *i, unsigned
 /* Does the TLB allow this access with nothing more to do? The entry's addend then leads to host memory. */
 static ALWAYS_INLINE const struct tlb_entry *tlb_entry_of(const struct cpu *c, u64 linear)
 {
-    return &c->tlb->set[c->mmu_index][linear >> 12 & (TLB_SIZE - 1)];
-}
-
-static ALWAYS_INLINE u64 tlb_tag_of(const struct cpu *c, u64 linear)
-{
-    return (linear & MEM_PAGE_MASK) | c->tlb->asid;
+    return &c->data_set[mmu_slot(linear)];
 }
 
 static ALWAYS_INLINE void *tlb_host_read(const struct cpu *c, u64 linear, unsigned size)
 {
     const struct tlb_entry *e = tlb_entry_of(c, linear);
-    bool hit = e->read == tlb_tag_of(c, linear) && (linear & 0xfff) <= 0x1000 - size;
-    return likely(hit) ? (void *)(linear + e->addend) : NULL;
+    return likely(e->read == mmu_tag(c, linear, size)) ? (void *)(linear + e->addend) : NULL;
 }
 
 static ALWAYS_INLINE void *tlb_host_write(const struct cpu *c, u64 linear, unsigned size)
 {
     const struct tlb_entry *e = tlb_entry_of(c, linear);
-    bool hit = e->write == tlb_tag_of(c, linear) && (linear & 0xfff) <= 0x1000 - size;
-    return likely(hit) ? (void *)(linear + e->addend) : NULL;
+    return likely(e->write == mmu_tag(c, linear, size)) ? (void *)(linear + e->addend) : NULL;
 }
 
 /* Both rights: a page may be writable without being readable (shadow RAM, breakpoints). */
 static ALWAYS_INLINE void *tlb_host_rmw(const struct cpu *c, u64 linear, unsigned size)
 {
     const struct tlb_entry *e = tlb_entry_of(c, linear);
-    u64 tag = tlb_tag_of(c, linear);
-    bool hit = ((e->write ^ tag) | (e->read ^ tag)) == 0 && (linear & 0xfff) <= 0x1000 - size;
-    return likely(hit) ? (void *)(linear + e->addend) : NULL;
+    u64 tag = mmu_tag(c, linear, size);
+    return likely(((e->write ^ tag) | (e->read ^ tag)) == 0) ? (void *)(linear + e->addend) : NULL;
 }
 
 /* M(type, bits) for the operand sizes that SEM_V and SEM_VRM name. */

@@ -7,43 +7,46 @@
 #include "cpu/sem/lock.h"
 #include "cpu/sem/sem_list.h"
 
-/* One kind of count: EXPR is the shifted `old`. */
-#define SHIFT_FORM(op, form, T, R, M, EXPR)                                                                    \
-    static ALWAYS_INLINE T op##_##form##_##T(struct cpu *c, const struct insn *i, T old)                       \
+/* One kind of count: the expressions are the shifted `old`, in a register and in memory. */
+#define SHIFT_FORM(op, form, T, R, M, IN_REG, IN_MEM)                                                          \
+    static ALWAYS_INLINE T op##_##form##_mem_##T(struct cpu *c, const struct insn *i, T old)                   \
     {                                                                                                          \
-        return EXPR;                                                                                           \
+        return IN_MEM;                                                                                         \
     }                                                                                                          \
     void sem_##op##_##form##R(struct cpu *c, const struct insn *i)                                             \
     {                                                                                                          \
-        reg_set_##T(c, i->rm, op##_##form##_##T(c, i, reg_get_##T(c, i->rm)));                                 \
+        T old = reg_get_##T(c, i->rm);                                                                         \
+        reg_set_##T(c, i->rm, IN_REG);                                                                         \
     }                                                                                                          \
     void sem_##op##_##form##M(struct cpu *c, const struct insn *i)                                             \
     {                                                                                                          \
-        rmw_##T(c, i, op_linear(c, i, sizeof(T), MMU_WRITE), op##_##form##_##T);                               \
+        rmw_##T(c, i, op_linear(c, i, sizeof(T), MMU_WRITE), op##_##form##_mem_##T);                           \
     }
+#define SHIFT_FORM_SAME(op, form, T, R, M, EXPR) SHIFT_FORM(op, form, T, R, M, EXPR, EXPR)
 
-#define SHIFT_SIZE(op, E, T, R, M)                                                                             \
-    SHIFT_FORM(op, E##_Ib, T, R, M, flag_##op##_##T(c, old, (u8)i->imm))                                       \
-    SHIFT_FORM(op, E##_CL, T, R, M, flag_##op##_##T(c, old, (u8)c->gpr[R_CX]))                                 \
-    SHIFT_FORM(op, E##_One, T, R, M, flag_##op##1_##T(c, old))
+#define SHIFT_SIZE(op, REG, MEM, E, T, R, M)                                                                   \
+    SHIFT_FORM(op, E##_Ib, T, R, M, REG##_##T(c, old, (u8)i->imm), MEM##_##T(c, old, (u8)i->imm))              \
+    SHIFT_FORM_SAME(op, E##_CL, T, R, M, flag_##op##_##T(c, old, (u8)c->gpr[R_CX]))                            \
+    SHIFT_FORM_SAME(op, E##_One, T, R, M, flag_##op##1_##T(c, old))
 
-#define SHIFT(op)                                                                                              \
-    SHIFT_SIZE(op, Eb, u8, _r, _m)                                                                             \
-    SHIFT_SIZE(op, Ev, u16, _16r, _16m)                                                                        \
-    SHIFT_SIZE(op, Ev, u32, _32r, _32m)                                                                        \
-    SHIFT_SIZE(op, Ev, u64, _64r, _64m)
+/* REG, MEM: the functions for an immediate count. */
+#define SHIFT(op, REG, MEM)                                                                                    \
+    SHIFT_SIZE(op, REG, MEM, Eb, u8, _r, _m)                                                                   \
+    SHIFT_SIZE(op, REG, MEM, Ev, u16, _16r, _16m)                                                              \
+    SHIFT_SIZE(op, REG, MEM, Ev, u32, _32r, _32m)                                                              \
+    SHIFT_SIZE(op, REG, MEM, Ev, u64, _64r, _64m)
 
-SHIFT(rol)
-SHIFT(ror)
-SHIFT(rcl)
-SHIFT(rcr)
-SHIFT(shl)
-SHIFT(shr)
-SHIFT(sar)
+SHIFT(rol, flag_rol_reg, flag_rol_mem)
+SHIFT(ror, flag_ror_reg, flag_ror_mem)
+SHIFT(rcl, flag_rcl, flag_rcl)
+SHIFT(rcr, flag_rcr, flag_rcr)
+SHIFT(shl, flag_shl, flag_shl)
+SHIFT(shr, flag_shr, flag_shr)
+SHIFT(sar, flag_sar, flag_sar)
 
 #define SHIFT_DOUBLE_SIZE(op, T, R, M)                                                                         \
-    SHIFT_FORM(op, Ev_Gv_Ib, T, R, M, flag_##op##_##T(c, old, reg_get_##T(c, i->reg), (u8)i->imm))             \
-    SHIFT_FORM(op, Ev_Gv_CL, T, R, M, flag_##op##_##T(c, old, reg_get_##T(c, i->reg), (u8)c->gpr[R_CX]))
+    SHIFT_FORM_SAME(op, Ev_Gv_Ib, T, R, M, flag_##op##_##T(c, old, reg_get_##T(c, i->reg), (u8)i->imm))             \
+    SHIFT_FORM_SAME(op, Ev_Gv_CL, T, R, M, flag_##op##_##T(c, old, reg_get_##T(c, i->reg), (u8)c->gpr[R_CX]))
 #define SHIFT_DOUBLE(op)                                                                                       \
     SHIFT_DOUBLE_SIZE(op, u16, _16r, _16m)                                                                     \
     SHIFT_DOUBLE_SIZE(op, u32, _32r, _32m)                                                                     \

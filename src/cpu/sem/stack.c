@@ -140,17 +140,14 @@ void sem_pusha(struct cpu *c, const struct insn *i)
     sp_set(c, sp - 8 * i->opsize);
 }
 
-/* The slot of SP is passed over. */
+/* Registers loaded before a fault keep what they got, as on processors; SP stays. The slot of SP is passed over. */
 void sem_popa(struct cpu *c, const struct insn *i)
 {
-    u64 v[8], sp = c->gpr[R_SP];
+    u64 sp = c->gpr[R_SP];
 
     for (unsigned n = 0; n < 8; n++)
         if (n != 7 - R_SP)
-            v[n] = stack_load(c, sp + n * i->opsize, i->opsize);
-    for (unsigned n = 0; n < 8; n++)
-        if (n != 7 - R_SP)
-            gpr_set(c, 7 - n, v[n], i->opsize);
+            gpr_set(c, 7 - n, stack_load(c, sp + n * i->opsize, i->opsize), i->opsize);
     sp_set(c, sp + 8 * i->opsize);
 }
 

@@ -8,6 +8,7 @@
  * Runs: where both sides are RAM with a translation at hand and DF is 0, a whole stretch up to the end of a page, of a segment or of the
  * address size is done on host memory at once. A run never faults and leaves exactly what its steps would have left.
  */
+#include "cpu/debug.h"
 #include "cpu/fault.h"
 #include "cpu/io.h"
 #include "cpu/sem/flags.h"
@@ -33,16 +34,28 @@ static ALWAYS_INLINE bool string_again(struct cpu *c, const struct insn *i, u64 
     if (count == 0)
         return false;
     if (unlikely(c->request || string_steps(c))) {
+        /* An instruction breakpoint on it was taken, or not, when it began. */
+        if (cpu_debug_watching(c))
+            c->rflags |= RF_RF;
         cpu_jump(c, cpu_rip(c));
         return false;
     }
     return true;
 }
 
-/* With a count of 0 a repeated instruction does nothing. */
-static ALWAYS_INLINE bool string_begins(const struct cpu *c, const struct insn *i)
+/* Cuts a register to the address size: it matters for 32 bits in 64-bit code only. */
+static ALWAYS_INLINE void string_cut(struct cpu *c, const struct insn *i, unsigned reg)
 {
-    return i->rep == REP_NONE || areg_get(c, i, R_CX) != 0;
+    areg_set(c, i, reg, areg_get(c, i, reg));
+}
+
+/* With a count of 0 a repeated instruction does nothing but cut CX, as it does before its first element, even if that faults. */
+static ALWAYS_INLINE bool string_begins(struct cpu *c, const struct insn *i)
+{
+    if (i->rep == REP_NONE)
+        return true;
+    string_cut(c, i, R_CX);
+    return c->gpr[R_CX] << i->ashift != 0;
 }
 
 /* Does a CMPS or SCAS that has just set the flags go on? */
@@ -147,6 +160,9 @@ static u64 stos_run(struct cpu *c, const struct insn *i, unsigned size)
     return n;
 }
 
+/* The pointers that a repetition cuts even where it does nothing: those of the two instructions that processors have fast forms of. */
+enum { movs_cuts_si = true, movs_cuts_di = true, stos_cuts_si = false, stos_cuts_di = true, lods_cuts_si = false, lods_cuts_di = false };
+
 #define STRING_MOVES(T, bits)                                                                                  \
     static ALWAYS_INLINE void movs_step_##T(struct cpu *c, const struct insn *i)                               \
     {                                                                                                          \
@@ -180,6 +196,10 @@ static u64 stos_run(struct cpu *c, const struct insn *i, unsigned size)
             op##_step_##T(c, i);                                                                               \
             return;                                                                                            \
         }                                                                                                      \
+        if (op##_cuts_si)                                                                                      \
+            string_cut(c, i, R_SI);                                                                            \
+        if (op##_cuts_di)                                                                                      \
+            string_cut(c, i, R_DI);                                                                            \
         if (!string_begins(c, i))                                                                              \
             return;                                                                                            \
         u64 done;                                                                                              \
@@ -199,13 +219,13 @@ STRING_MOVES(u64, 64)
 
 /*
  * CMPS and SCAS. A run looks for the element that ends the instruction; the flags are those of the last element looked at, and the other ones
- * of the run leave no trace.
+ * of the run leave no trace. After a fault in the middle the flags are those from before the instruction. ES:DI is read first.
  */
 #define STRING_COMPARES(T, bits)                                                                               \
     static ALWAYS_INLINE void cmps_step_##T(struct cpu *c, const struct insn *i)                               \
     {                                                                                                          \
-        T a = seg_load_##T(c, i->seg, areg_get(c, i, R_SI));                                                   \
         T b = seg_load_##T(c, SEG_ES, areg_get(c, i, R_DI));                                                   \
+        T a = seg_load_##T(c, i->seg, areg_get(c, i, R_SI));                                                   \
         flag_cmp_##T(c, a, b);                                                                                 \
         string_advance(c, i, R_SI, sizeof(T));                                                                 \
         string_advance(c, i, R_DI, sizeof(T));                                                                 \
@@ -260,7 +280,7 @@ STRING_MOVES(u64, 64)
         }                                                                                                      \
         if (!string_begins(c, i))                                                                              \
             return;                                                                                            \
-        for (;;) {                                                                                             \
+        for (u32 before = c->ax_flags;;) {                                                                     \
             u64 done = string_runs(c, i) ? op##_run_##T(c, i) : 0;                                             \
             if (done == 0) {                                                                                   \
                 op##_step_##T(c, i);                                                                           \
@@ -272,6 +292,7 @@ STRING_MOVES(u64, 64)
             }                                                                                                  \
             if (!string_again(c, i, done))                                                                     \
                 return;                                                                                        \
+            c->ax_flags = before;                                                                              \
         }                                                                                                      \
     }
 

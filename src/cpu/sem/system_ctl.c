@@ -185,7 +185,7 @@ static void set_ac(struct cpu *c, bool on)
     if (c->cpl != 0)
         cpu_ud(c);
     c->rflags = on ? c->rflags | RF_AC : c->rflags & ~(u64)RF_AC;
-    c->mmu_index = (u8)cpu_mmu_index(c, 0);
+    cpu_derive_access(c);
 }
 
 void sem_clac(struct cpu *c, const struct insn *i)

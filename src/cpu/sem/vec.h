@@ -43,13 +43,35 @@ static ALWAYS_INLINE void vec_set256(struct cpu *c, unsigned n, u64 a, u64 b, u6
     v[3] = e;
 }
 
+/* Operands of up to 8 bytes obey alignment checks (#AC), larger ones do not. */
+static inline void vec_load_slow(struct cpu *c, u64 linear, void *buf, unsigned size)
+{
+    if (size <= 8) {
+        u64 v = mmu_load_slow(c, c->mmu_index, linear, size);
+        __builtin_memcpy(buf, &v, size);
+    } else {
+        mmu_load_bytes(c, c->mmu_index, linear, buf, size);
+    }
+}
+
+static inline void vec_store_slow(struct cpu *c, u64 linear, const void *buf, unsigned size)
+{
+    if (size <= 8) {
+        u64 v = 0;
+        __builtin_memcpy(&v, buf, size);
+        mmu_store_slow(c, c->mmu_index, linear, v, size);
+    } else {
+        mmu_store_bytes(c, c->mmu_index, linear, buf, size);
+    }
+}
+
 /* The memory operand, to be read before the guest gets to run again: where it is on the host, or its copy in `buf`. */
 static ALWAYS_INLINE const void *vec_load(struct cpu *c, u64 linear, void *buf, unsigned size)
 {
     const void *host = tlb_host_read(c, linear, size);
     if (likely(host))
         return host;
-    mmu_load_bytes(c, c->mmu_index, linear, buf, size);
+    vec_load_slow(c, linear, buf, size);
     return buf;
 }
 
@@ -59,7 +81,7 @@ static ALWAYS_INLINE void vec_store(struct cpu *c, u64 linear, const void *buf, 
     if (likely(host))
         __builtin_memcpy(host, buf, size);
     else
-        mmu_store_bytes(c, c->mmu_index, linear, buf, size);
+        vec_store_slow(c, linear, buf, size);
 }
 
 /* MMX register n is the significand of physical x87 register n. The callers of rows with A_MMX see to TOP and the tags (check.h). */

@@ -153,15 +153,28 @@ void sem_fp_m(struct cpu *c, const struct insn *i)
     run_fp(c, i, s, load(c, i, s, buf));
 }
 
-/* VCVTPS2PH: the store may fault only after an exception of the conversion would have been raised, and then leaves the flags alone. */
+/* F16C is exempt from alignment checks. VCVTPH2PS */
+void sem_cvtph_r(struct cpu *c, const struct insn *i)
+{
+    sem_fp_r(c, i);
+}
+
+void sem_cvtph_m(struct cpu *c, const struct insn *i)
+{
+    _Alignas(32) u8 buf[32];
+    const struct vec_stub *s = vec_stub_find(c, i);
+    mmu_load_bytes(c, c->mmu_index, op_linear(c, i, s->mem_size, MMU_READ), buf, s->mem_size);
+    run_fp(c, i, s, (u64)(uintptr_t)buf);
+}
+
+/* VCVTPS2PH: its exceptions come before those of the store. */
 void sem_fpst_m(struct cpu *c, const struct insn *i)
 {
     _Alignas(32) u8 buf[32];
     const struct vec_stub *s = vec_stub_find(c, i);
     u64 linear = op_linear(c, i, s->mem_size, MMU_WRITE);
-    mmu_probe(c, c->mmu_index, linear, s->mem_size, MMU_WRITE);
     run_fp(c, i, s, (u64)(uintptr_t)buf);
-    vec_store(c, linear, buf, s->mem_size);
+    mmu_store_bytes(c, c->mmu_index, linear, buf, s->mem_size);
 }
 
 /* MMX */

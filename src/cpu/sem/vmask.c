@@ -10,9 +10,23 @@ static ALWAYS_INLINE bool selected(const u64 *mask, unsigned n, unsigned size)
     return ((const u8 *)mask)[n * size + size - 1] & 0x80;
 }
 
+/* Elements are exempt from alignment checks. */
+static ALWAYS_INLINE unsigned unchecked(const struct cpu *c)
+{
+    return c->mmu_index == MMU_CHECKED ? MMU_USER : c->mmu_index;
+}
+
 static ALWAYS_INLINE u64 load_element(struct cpu *c, u64 linear, unsigned size)
 {
-    return size == 4 ? mmu_load_u32(c, c->mmu_index, linear) : mmu_load_u64(c, c->mmu_index, linear);
+    return size == 4 ? mmu_load_u32(c, unchecked(c), linear) : mmu_load_u64(c, unchecked(c), linear);
+}
+
+static ALWAYS_INLINE void store_element(struct cpu *c, u64 linear, const u8 *v, unsigned size)
+{
+    if (size == 4)
+        mmu_store_u32(c, unchecked(c), linear, get_u32(v));
+    else
+        mmu_store_u64(c, unchecked(c), linear, get_u64(v));
 }
 
 /* Elements at seg:offset + n * size; the offset wraps at the address size. */
@@ -48,11 +62,11 @@ static ALWAYS_INLINE void mask_store(struct cpu *c, const struct insn *i, unsign
             continue;
         linear[n] = element_linear(c, i, ea, n, size, MMU_WRITE);
         if (!tlb_host_write(c, linear[n], size))
-            mmu_probe(c, c->mmu_index, linear[n], size, MMU_WRITE);
+            mmu_probe(c, unchecked(c), linear[n], size, MMU_WRITE);
     }
     for (unsigned n = 0; n < count; n++)
         if (selected(mask, n, size))
-            vec_store(c, linear[n], v + n * size, size);
+            store_element(c, linear[n], v + n * size, size);
 }
 
 void sem_vmaskload4(struct cpu *c, const struct insn *i)
@@ -112,7 +126,9 @@ static ALWAYS_INLINE void gather(struct cpu *c, const struct insn *i, unsigned i
     const u8 *index = (const u8 *)vec_reg(c, i->index);
     u8 *v = (u8 *)vec_reg(c, i->reg), *mask = (u8 *)vec_reg(c, i->vvvv);
     unsigned wide = index_size > size ? index_size : size, count = (16u << i->vl) / wide;
-    for (unsigned n = 0; n < count; n++) /* the processor widens the mask's sign bits before anything else */
+    if (!i->vl)
+        __builtin_memset(mask + 16, 0, 16);
+    for (unsigned n = 0; n < (16u << i->vl) / size; n++) /* the processor widens the mask's sign bits before anything else */
         __builtin_memset(mask + n * size, mask[n * size + size - 1] & 0x80 ? 0xff : 0, size);
     for (unsigned n = 0; n < count; n++) {
         if (!mask[n * size])
@@ -121,6 +137,8 @@ static ALWAYS_INLINE void gather(struct cpu *c, const struct insn *i, unsigned i
         u64 offset = (c->gpr[i->base] + ((u64)at << i->scale) + (u64)i->disp) << i->ashift >> i->ashift;
         u64 e = load_element(c, seg_linear(c, i->seg, offset, size, MMU_READ), size);
         __builtin_memcpy(v + n * size, &e, size);
+        if (!i->vl)
+            __builtin_memset(v + 16, 0, 16);
         __builtin_memset(mask + n * size, 0, size);
     }
     __builtin_memset(v + count * size, 0, 32 - count * size);

@@ -5,6 +5,7 @@
  * Names: x XMM register, e general register or memory, p MMX register; _r and _m as everywhere. Functions with a v clear what is above
  * their result, the others leave the upper half of the YMM register alone.
  */
+#include "cpu/sem/check.h"
 #include "cpu/sem/vec.h"
 
 /* Whole registers */
@@ -216,6 +217,7 @@ void sem_movd_pe_r(struct cpu *c, const struct insn *i)
 
 void sem_movd_pe_m(struct cpu *c, const struct insn *i)
 {
+    c->fsw &= (u16)~FSW_TOP; /* a fault leaves it so */
     op_store_u32(c, i, (u32)mmx_get(c, i->reg));
 }
 
@@ -226,6 +228,7 @@ void sem_movq_pe_r(struct cpu *c, const struct insn *i)
 
 void sem_movq_pe_m(struct cpu *c, const struct insn *i)
 {
+    c->fsw &= (u16)~FSW_TOP;
     op_store_u64(c, i, mmx_get(c, i->reg));
 }
 
@@ -246,6 +249,7 @@ void sem_movq_qp_r(struct cpu *c, const struct insn *i)
 
 void sem_movq_qp_m(struct cpu *c, const struct insn *i)
 {
+    c->fsw &= (u16)~FSW_TOP;
     op_store_u64(c, i, mmx_get(c, i->reg));
 }
 

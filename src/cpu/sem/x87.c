@@ -220,12 +220,11 @@ static void compare_flags(struct cpu *c, const struct insn *i, x87_rr *op, unsig
     } else {
         struct f80 a = *x87_st(c, 0);
         sw = op(&a, x87_st(c, i->rm), c->fcw);
-        x87_status(c, sw, FSW_C1);
+        x87_status(c, sw, 0);
     }
-    if (x87_stops(c, sw, FSW_IE | FSW_DE))
-        return;
     c->ax_flags = (sw & (FSW_C0 | FSW_C2 | FSW_C3)) | BIT(9); /* LAHF puts CF PF ZF where C0 C2 C3 are */
-    pop_many(c, pops);
+    if (!x87_stops(c, sw, FSW_IE | FSW_DE))
+        pop_many(c, pops);
 }
 
 void sem_fcomi(struct cpu *c, const struct insn *i)
@@ -295,10 +294,19 @@ LOAD_MEM(fild, i16, "filds", u16)
 LOAD_MEM(fild, i32, "fildl", u32)
 LOAD_MEM(fild, i64, "fildll", u64)
 
+/* Ten bytes are checked for alignment to eight. */
+static void check_align10(struct cpu *c, u64 linear)
+{
+    if (c->mmu_index == MMU_CHECKED && linear & 7)
+        cpu_fault_code(c, EXC_AC, 0);
+}
+
 static struct f80 load_m80(struct cpu *c, const struct insn *i)
 {
     struct f80 v = {0};
-    mmu_load_bytes(c, c->mmu_index, op_linear(c, i, 10, MMU_READ), &v, 10);
+    u64 linear = op_linear(c, i, 10, MMU_READ);
+    check_align10(c, linear);
+    mmu_load_bytes(c, c->mmu_index, linear, &v, 10);
     return v;
 }
 
@@ -328,33 +336,34 @@ void sem_fbld(struct cpu *c, const struct insn *i)
 void sem_fld_sti(struct cpu *c, const struct insn *i)
 {
     x87_note(c, i);
-    if (!x87_room(c))
-        return;
-    if (x87_empty(c, i->rm)) {
+    if (x87_empty(c, i->rm)) { /* even if there is no room */
         if (x87_stack_fault(c, false))
             x87_push(c, x87_indefinite);
         return;
     }
+    if (!x87_room(c))
+        return;
     c->fsw &= (u16)~FSW_C1;
     x87_push(c, *x87_st(c, i->rm));
 }
 
-/* Stores: nothing is written, popped or told of before the memory has been found writable. */
+/* Stores: nothing is popped or told of before the memory has been found writable. An unmasked exception keeps the memory from being looked at. */
 
-static ALWAYS_INLINE void store_done(struct cpu *c, const struct insn *i, u64 linear, const void *v, unsigned size,
-                                     u16 sw, bool pop)
+/* `v` is what the host made of ST(0), or the indefinite, and `sw` its status; FSW_SF in it stands for an empty register. */
+static ALWAYS_INLINE void store(struct cpu *c, const struct insn *i, const void *v, unsigned size, u16 sw, bool pop)
 {
     bool stops = x87_stops(c, sw, X87_STOPS_MEM);
-    if (unlikely(stops))
-        mmu_probe(c, c->mmu_index, linear, size, MMU_WRITE);
-    else
+    if (likely(!stops)) {
+        u64 linear = op_linear(c, i, size, MMU_WRITE);
+        if (size == 10)
+            check_align10(c, linear);
         vec_store(c, linear, v, size);
-    x87_note(c, i);
-    if (unlikely(sw & FSW_SF)) {
-        x87_stack_fault(c, false);
-    } else {
-        x87_status(c, sw, FSW_C1);
     }
+    x87_note(c, i);
+    if (unlikely(sw & FSW_SF))
+        x87_stack_fault(c, false);
+    else
+        x87_status(c, sw, FSW_C1);
     if (pop && !stops)
         x87_pop(c);
 }
@@ -363,11 +372,10 @@ static ALWAYS_INLINE void store_done(struct cpu *c, const struct insn *i, u64 li
     void sem_##sem(struct cpu *c, const struct insn *i)                                                                \
     {                                                                                                                  \
         T v = indefinite;                                                                                              \
-        u64 linear = op_linear(c, i, sizeof(T), MMU_WRITE);                                                            \
         u16 sw = FSW_IE | FSW_SF;                                                                                      \
         if (likely(!x87_empty(c, 0)))                                                                                  \
             sw = host(x87_st(c, 0), &v, c->fcw) & (u16)~FSW_SF;                                                        \
-        store_done(c, i, linear, &v, sizeof(T), sw, pop);                                                              \
+        store(c, i, &v, sizeof(T), sw, pop);                                                                           \
     }
 X87_HOST_STORE(host_fst_m32, "fsts", u32)
 X87_HOST_STORE(host_fst_m64, "fstl", u64)
@@ -395,20 +403,18 @@ X87_HOST_STORE(host_fbstp, "fbstp", struct f80)
 /* Ten bytes: the 80-bit format, which never has an exception of its own, and packed decimal. */
 void sem_fstp_m80(struct cpu *c, const struct insn *i)
 {
-    u64 linear = op_linear(c, i, 10, MMU_WRITE);
     bool empty = x87_empty(c, 0);
     struct f80 v = empty ? x87_indefinite : *x87_st(c, 0);
-    store_done(c, i, linear, &v, 10, empty ? FSW_IE | FSW_SF : 0, true);
+    store(c, i, &v, 10, empty ? FSW_IE | FSW_SF : 0, true);
 }
 
 void sem_fbstp(struct cpu *c, const struct insn *i)
 {
-    u64 linear = op_linear(c, i, 10, MMU_WRITE);
     struct f80 v = x87_indefinite; /* the same bytes as packed decimal indefinite */
     u16 sw = FSW_IE | FSW_SF;
     if (!x87_empty(c, 0))
         sw = host_fbstp(x87_st(c, 0), &v, c->fcw) & (u16)~FSW_SF;
-    store_done(c, i, linear, &v, 10, sw, true);
+    store(c, i, &v, 10, sw, true);
 }
 
 static void store_register(struct cpu *c, const struct insn *i, bool pop)
@@ -432,6 +438,18 @@ void sem_fst_sti(struct cpu *c, const struct insn *i)
 void sem_fstp_sti(struct cpu *c, const struct insn *i)
 {
     store_register(c, i, true);
+}
+
+/* The undocumented D9 D8+i: no underflow; an empty register is not stored, and only TOP moves. */
+void sem_fstpnce(struct cpu *c, const struct insn *i)
+{
+    if (!x87_empty(c, 0)) {
+        sem_fstp_sti(c, i);
+        return;
+    }
+    x87_note(c, i);
+    c->fsw &= (u16)~FSW_C1;
+    x87_move_top(c, 1);
 }
 
 /* Moves between registers */
@@ -461,7 +479,6 @@ static void move_if(struct cpu *c, const struct insn *i, bool condition)
         underflow_to(c, 0, false);
         return;
     }
-    c->fsw &= (u16)~FSW_C1;
     if (condition)
         *x87_st(c, 0) = *x87_st(c, i->rm);
 }

@@ -109,14 +109,16 @@ void sem_fdecstp(struct cpu *c, const struct insn *i)
 void sem_ffree(struct cpu *c, const struct insn *i)
 {
     x87_note(c, i);
+    c->fsw &= (u16)~FSW_C1;
     x87_set_empty(c, i->rm);
 }
 
 void sem_ffreep(struct cpu *c, const struct insn *i)
 {
     x87_note(c, i);
+    c->fsw &= (u16)~FSW_C1;
     x87_set_empty(c, i->rm);
-    x87_move_top(c, 1);
+    x87_pop(c);
 }
 
 /* #NM only if CR0.MP and TS are both set; EM does not count. */
@@ -181,6 +183,18 @@ static unsigned env_size(const struct insn *i)
     return i->opsize == 2 ? 14 : 28;
 }
 
+/*
+ * The linear address of an image of `size` bytes that begins with an environment. Its fields are words or doublewords and checked for alignment as
+ * such; processors look at the first of them and then at the last byte: CR2 shows it.
+ */
+static u64 image_linear(struct cpu *c, const struct insn *i, unsigned size, enum mmu_access a)
+{
+    u64 linear = op_linear(c, i, size, a);
+    mmu_probe(c, c->mmu_index, linear, env_size(i) / 7, a);
+    mmu_probe(c, c->mmu_index, linear + size - 1, 1, a);
+    return linear;
+}
+
 static void put_env(const struct cpu *c, const struct insn *i, u8 *p)
 {
     if (env_size(i) == 14)
@@ -242,7 +256,7 @@ void sem_fnstenv(struct cpu *c, const struct insn *i)
 {
     u8 env[28];
     unsigned size = env_size(i);
-    u64 linear = op_linear(c, i, size, MMU_WRITE);
+    u64 linear = image_linear(c, i, size, MMU_WRITE);
     put_env(c, i, env);
     mmu_store_bytes(c, c->mmu_index, linear, env, size);
     c->fcw |= FSW_EXCEPTIONS;
@@ -253,7 +267,8 @@ void sem_fldenv(struct cpu *c, const struct insn *i)
 {
     u8 env[28];
     unsigned size = env_size(i);
-    mmu_load_bytes(c, c->mmu_index, op_linear(c, i, size, MMU_READ), env, size);
+    u64 linear = image_linear(c, i, size, MMU_READ);
+    mmu_load_bytes(c, c->mmu_index, linear, env, size);
     get_env(c, i, env);
 }
 
@@ -262,7 +277,7 @@ void sem_fnsave(struct cpu *c, const struct insn *i)
 {
     u8 image[28 + 80];
     unsigned size = env_size(i);
-    u64 linear = op_linear(c, i, size + 80, MMU_WRITE);
+    u64 linear = image_linear(c, i, size + 80, MMU_WRITE);
     put_env(c, i, image);
     for (unsigned n = 0; n < 8; n++)
         __builtin_memcpy(image + size + 10 * n, x87_st(c, n), 10);
@@ -274,7 +289,8 @@ void sem_frstor(struct cpu *c, const struct insn *i)
 {
     u8 image[28 + 80];
     unsigned size = env_size(i);
-    mmu_load_bytes(c, c->mmu_index, op_linear(c, i, size + 80, MMU_READ), image, size + 80);
+    u64 linear = image_linear(c, i, size + 80, MMU_READ);
+    mmu_load_bytes(c, c->mmu_index, linear, image, size + 80);
     get_env(c, i, image);
     for (unsigned n = 0; n < 8; n++) {
         struct f80 v = {0};

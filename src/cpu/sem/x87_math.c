@@ -8,14 +8,21 @@ typedef u16 x87_r(struct f80 *a, u16 cw);
 typedef u16 x87_rr(struct f80 *a, const struct f80 *b, u16 cw);
 typedef u16 x87_r2(struct f80 *a, struct f80 *b, u16 cw);
 
+/* An operand is empty. Instructions that tell something by C2 clear it. */
+static void underflow(struct cpu *c, u16 cc)
+{
+    c->fsw &= (u16)~(cc & FSW_C2);
+    if (x87_stack_fault(c, false))
+        x87_set(c, 0, x87_indefinite);
+}
+
 /* One register */
 
 static void unary(struct cpu *c, const struct insn *i, x87_r *op, u16 cc)
 {
     x87_note(c, i);
     if (unlikely(x87_empty(c, 0))) {
-        if (x87_stack_fault(c, false))
-            x87_set(c, 0, x87_indefinite);
+        underflow(c, cc);
         return;
     }
     struct f80 a = *x87_st(c, 0);
@@ -45,8 +52,7 @@ static void binary(struct cpu *c, const struct insn *i, x87_rr *op, u16 cc)
 {
     x87_note(c, i);
     if (unlikely(x87_empty(c, 0) || x87_empty(c, 1))) {
-        if (x87_stack_fault(c, false))
-            x87_set(c, 0, x87_indefinite);
+        underflow(c, cc);
         return;
     }
     struct f80 a = *x87_st(c, 0);
@@ -63,8 +69,35 @@ static void binary(struct cpu *c, const struct insn *i, x87_rr *op, u16 cc)
         binary(c, i, host_##name, cc);                                                                                 \
     }
 BINARY(fscale, FSW_C1)
-BINARY(fprem, FSW_CC)
-BINARY(fprem1, FSW_CC)
+/* Partial remainder: C0 C3 C1 are low bits of the quotient, C2 says that there is more to do. Where there is no quotient, C0 and C3 stay. */
+static void partial_remainder(struct cpu *c, const struct insn *i, x87_rr *op)
+{
+    x87_note(c, i);
+    if (unlikely(x87_empty(c, 0) || x87_empty(c, 1))) {
+        underflow(c, FSW_C2);
+        return;
+    }
+    struct f80 a = *x87_st(c, 0);
+    u16 sw = op(&a, x87_st(c, 1), c->fcw);
+    bool nan = (a.se & 0x7fff) == 0x7fff && a.m << 1;
+    if (nan || x87_stops(c, sw, X87_STOPS_REG) || sw & FSW_IE) {
+        c->fsw &= (u16)~(FSW_C1 | FSW_C2);
+        x87_status(c, sw, 0);
+    } else {
+        x87_status(c, sw, FSW_CC);
+    }
+    if (!x87_stops(c, sw, X87_STOPS_REG))
+        *x87_st(c, 0) = a;
+}
+
+#define REMAINDER(name)                                                                                                \
+    X87_HOST_RR(host_##name, #name)                                                                                    \
+    void sem_##name(struct cpu *c, const struct insn *i)                                                               \
+    {                                                                                                                  \
+        partial_remainder(c, i, host_##name);                                                                                  \
+    }
+REMAINDER(fprem)
+REMAINDER(fprem1)
 
 /* ST(0) and ST(1), result in ST(1), popped */
 
@@ -102,10 +135,10 @@ BINARY_POP(fpatan)
 static void unary_push(struct cpu *c, const struct insn *i, x87_r2 *op, u16 cc)
 {
     x87_note(c, i);
-    bool no_room = !x87_empty(c, 7);
-    if (unlikely(no_room || x87_empty(c, 0))) {
+    bool empty = x87_empty(c, 0);
+    if (unlikely(empty || !x87_empty(c, 7))) {
         c->fsw &= (u16)~(cc & FSW_C2);
-        if (x87_stack_fault(c, no_room)) {
+        if (x87_stack_fault(c, !empty)) {
             x87_set(c, 0, x87_indefinite);
             x87_push(c, x87_indefinite);
         }

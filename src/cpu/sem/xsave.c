@@ -8,6 +8,7 @@
  * Images are put together in a buffer and written in pieces that the instruction owns, after all of the area has been found writable: what
  * the instruction does not own stays as it is, and nothing is half done.
  */
+#include "cpu/segment.h"
 #include "cpu/sem/vec.h"
 #include "cpu/sem/x87_env.h"
 
@@ -67,12 +68,16 @@ static void store_part(struct cpu *c, u64 linear, const u8 *image, unsigned from
 
 /* FXSAVE */
 
+/* Alignment comes before the segment's limits. With alignment checks in force #AC takes the place of #GP for what is not even aligned to 4. */
 static u64 fx_linear(struct cpu *c, const struct insn *i, enum mmu_access a)
 {
-    u64 linear = op_linear(c, i, 512, a);
-    if (linear & 15)
+    u64 linear = c->seg_base[i->seg] + op_ea(c, i);
+    if (linear & 15) {
+        if (c->mmu_index == MMU_CHECKED && linear & 3 && addr_is_canonical(linear))
+            cpu_fault_code(c, EXC_AC, 0);
         cpu_gp(c, 0);
-    return linear;
+    }
+    return op_linear(c, i, 512, a);
 }
 
 /* Without CR4.OSFXSR neither MXCSR nor the XMM registers are touched. */
@@ -87,7 +92,8 @@ void sem_fxsave(struct cpu *c, const struct insn *i)
         put_xmm(c, image + OFF_XMM);
         size += 16 * vec_count(c);
     }
-    mmu_probe(c, c->mmu_index, linear, 512, MMU_WRITE);
+    mmu_probe(c, c->mmu_index, linear + 511, 1, MMU_WRITE); /* processors look at the end first: CR2 shows it */
+    mmu_probe(c, c->mmu_index, linear, 1, MMU_WRITE);
     store_part(c, linear, image, 0, size);
 }
 

@@ -2,8 +2,8 @@
  * The local APIC: priorities, acceptance and end of interrupts, local interrupts. SDM volume 3 chapter 10 (11 in newer
  * editions), "Advanced Programmable Interrupt Controller".
  *
- * Invariants: `intr` is what the processor believes; apic_update runs after every change it depends on. Local entries are
- * masked while the APIC is software-disabled. Trigger mode of what is in IRR or ISR is in TMR.
+ * Invariants: `intr` is what the processor believes; apic_update runs after every change it depends on. Local entries
+ * are masked while the APIC is software-disabled. Trigger mode of what is in IRR or ISR is in TMR.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -241,8 +241,8 @@ static void apic_set_cr8(void *apic, u8 value)
 /* Reset */
 
 /*
- * LINT0 of the bootstrap processor comes out of RESET as ExtINT, where the manual has it masked: guests that run without
- * firmware and know the 8259s only depend on it.
+ * LINT0 of the bootstrap processor comes out of RESET as ExtINT, where the manual has it masked: guests that run
+ * without firmware and know the 8259s only depend on it.
  */
 void apic_reset_registers(struct apic *a, bool cold)
 {
@@ -319,6 +319,8 @@ static void apic_reset_dev(struct dev *d)
 static void apic_loaded(struct dev *d)
 {
     struct apic *a = container_of(d, struct apic, dev);
+    if (!(a->s.base & BASE_EN) || !a->cfg.x2apic)
+        a->s.base &= ~BASE_EXTD;
     a->s.tpr &= 0xff;
     a->s.divide &= 0xb;
     a->s.running = a->s.running && a->s.initial_count && a->s.start_count;

@@ -2,8 +2,8 @@
  * The local APICs of one machine, the bus that connects them, and how messages and lines come in. The processor's side
  * is irq/apic.h.
  *
- * Order of making: apic_bus_create, apic_create for each processor (id 0, 1, ...), apic_connect_cpu, apic_bus_connect_pic,
- * apic_bus_on_eoi for the I/O APIC. The APICs are destroyed before their bus.
+ * Order of making: apic_bus_create, apic_create for each processor (id 0, 1, ...), apic_connect_cpu,
+ * apic_bus_connect_pic, apic_bus_on_eoi for the I/O APIC. The APICs are destroyed before their bus.
  *
  * Threads: apic_ops take the machine lock, all other functions need it.
  */
@@ -16,7 +16,7 @@
 #include "irq/msi.h"
 
 #define APIC_BASE_DEFAULT 0xfee00000u
-#define APIC_BUS_MAX 64u
+#define APIC_BUS_MAX      64u
 
 /* Input clock of the timer, before the divider, where the machine has no reason for another: the 25 MHz crystal. */
 #define APIC_HZ_DEFAULT 25000000u

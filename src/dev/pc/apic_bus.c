@@ -1,6 +1,6 @@
 /*
- * The bus between the local APICs: who is meant by a message (SDM volume 3, "Determining IPI Destination"), which of several
- * takes one of lowest priority, and messages from devices ("Message Signalled Interrupts").
+ * The bus between the local APICs: who is meant by a message (SDM volume 3, "Determining IPI Destination"), which of
+ * several takes one of lowest priority, and messages from devices ("Message Signalled Interrupts").
  */
 #include <stdlib.h>
 
@@ -70,8 +70,8 @@ void apic_bus_send(struct apic_bus *bus, struct apic *sender, const struct apic_
 }
 
 /*
- * Address: 0xfee in bits 31:20, destination in 19:12, redirection hint in 3, destination mode in 2. The hint asks for one
- * processor among those of a logical destination.
+ * Address: 0xfee in bits 31:20, destination in 19:12, redirection hint in 3, destination mode in 2. The hint asks for
+ * one processor among those of a logical destination.
  */
 static void bus_msi(void *opaque, u64 address, u32 data)
 {

@@ -10,33 +10,33 @@
 #include "event/loop.h"
 
 /* IA32_APIC_BASE */
-#define BASE_BSP BIT64(8)
+#define BASE_BSP  BIT64(8)
 #define BASE_EXTD BIT64(10)
-#define BASE_EN BIT64(11)
+#define BASE_EN   BIT64(11)
 
 /* Spurious-interrupt vector register */
-#define SVR_ENABLE BIT(8)
+#define SVR_ENABLE       BIT(8)
 #define SVR_SUPPRESS_EOI BIT(12)
 
 /* Error status register */
-#define ESR_SEND_ILLEGAL BIT(5)
-#define ESR_RECEIVE_ILLEGAL BIT(6)
+#define ESR_SEND_ILLEGAL     BIT(5)
+#define ESR_RECEIVE_ILLEGAL  BIT(6)
 #define ESR_ILLEGAL_REGISTER BIT(7)
 
 /* Local vector table, from register 0x32 on */
 enum lvt_index { LVT_TIMER, LVT_THERMAL, LVT_PMC, LVT_LINT0, LVT_LINT1, LVT_ERROR, LVT_COUNT };
-#define LVT_MODE(v) ((v) >> 8 & 7)
-#define LVT_REMOTE_IRR BIT(14)
-#define LVT_LEVEL BIT(15)
-#define LVT_MASKED BIT(16)
+#define LVT_MODE(v)       ((v) >> 8 & 7)
+#define LVT_REMOTE_IRR    BIT(14)
+#define LVT_LEVEL         BIT(15)
+#define LVT_MASKED        BIT(16)
 #define LVT_TIMER_MODE(v) ((v) >> 17 & 3)
 enum timer_mode { TIMER_ONE_SHOT, TIMER_PERIODIC, TIMER_DEADLINE, TIMER_RESERVED };
 
 /* Interrupt command register, low half */
 #define ICR_LOGICAL BIT(11)
-#define ICR_STATUS BIT(12)
-#define ICR_ASSERT BIT(14)
-#define ICR_LEVEL BIT(15)
+#define ICR_STATUS  BIT(12)
+#define ICR_ASSERT  BIT(14)
+#define ICR_LEVEL   BIT(15)
 enum shorthand { SHORTHAND_NONE, SHORTHAND_SELF, SHORTHAND_ALL, SHORTHAND_OTHERS };
 
 /* Delivery modes of messages and vector table entries */
@@ -90,8 +90,8 @@ struct apic_message {
 
 struct apic_bus {
     struct apic *apic[APIC_BUS_MAX];
-    unsigned count;    /* slots in use, up to the highest ID */
-    unsigned next;     /* where the next lowest-priority arbitration starts among equals */
+    unsigned count; /* slots in use, up to the highest ID */
+    unsigned next;  /* where the next lowest-priority arbitration starts among equals */
     struct pic *pic;
     void (*eoi)(void *opaque, u8 vector);
     void *eoi_opaque;

@@ -2,16 +2,16 @@
  * The local APIC's registers, as memory (xAPIC) and as MSRs (x2APIC), and IA32_APIC_BASE. SDM volume 3, "Local APIC
  * Registers" and "Extended XAPIC (x2APIC)".
  *
- * One table has a row for each register, by its number: offset / 16, MSR - 0x800. In xAPIC mode reserved bits are dropped
- * and an unknown register is an error in ESR; in x2APIC mode both are #GP.
+ * One table has a row for each register, by its number: offset / 16, MSR - 0x800. In xAPIC mode reserved bits are
+ * dropped and an unknown register is an error in ESR; in x2APIC mode both are #GP.
  */
 #include <errno.h>
 
 #include "dev/pc/apic_priv.h"
 
-#define MSR_APIC_BASE 0x1b
+#define MSR_APIC_BASE    0x1b
 #define MSR_TSC_DEADLINE 0x6e0
-#define MSR_X2APIC 0x800
+#define MSR_X2APIC       0x800
 
 /* Version 0x14, six entries in the local vector table, EOI broadcasts can be suppressed. */
 #define VERSION (BIT(24) | (LVT_COUNT - 1) << 16 | 0x14)

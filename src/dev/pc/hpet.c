@@ -1,10 +1,10 @@
 /*
  * High precision event timers (IA-PC HPET specification 1.0a).
  *
- * The main counter is virtual time in ticks plus `offset` while it is enabled, `counter` while it is halted. A comparator
- * matches at the tick in which the counter reaches it; `seen` is the counter up to which matches have been acted upon.
- * Host timers are set for enabled comparators only, so a timer that does not interrupt costs nothing; periods that were
- * missed become one interrupt.
+ * The main counter is virtual time in ticks plus `offset` while it is enabled, `counter` while it is halted. A
+ * comparator matches at the tick in which the counter reaches it; `seen` is the counter up to which matches have been
+ * acted upon. Host timers are set for enabled comparators only, so a timer that does not interrupt costs nothing;
+ * periods that were missed become one interrupt.
  */
 #include "dev/pc/hpet.h"
 
@@ -17,32 +17,32 @@
 #include "event/loop.h"
 #include "mem/space.h"
 
-#define PERIOD_FS (1000000000000000ull / HPET_HZ)
+#define PERIOD_FS    (1000000000000000ull / HPET_HZ)
 #define MATCH_MIN_NS 20000u /* between two interrupts of a periodic timer */
-#define NEVER UINT64_MAX
+#define NEVER        UINT64_MAX
 
-#define GCAP_ID 0x000
-#define GEN_CONF 0x010
-#define GINTR_STA 0x020
-#define MAIN_CNT 0x0f0
-#define TIMER0 0x100
-#define TIMER_STRIDE 0x20
-#define TN_CONF 0x00
+#define GCAP_ID       0x000
+#define GEN_CONF      0x010
+#define GINTR_STA     0x020
+#define MAIN_CNT      0x0f0
+#define TIMER0        0x100
+#define TIMER_STRIDE  0x20
+#define TN_CONF       0x00
 #define TN_COMPARATOR 0x08
 
 #define CONF_ENABLE BIT64(0)
 #define CONF_LEGACY BIT64(1)
 
-#define TN_LEVEL BIT64(1)
-#define TN_INT_ENB BIT64(2)
-#define TN_PERIODIC BIT64(3)
-#define TN_PER_CAP BIT64(4)
-#define TN_SIZE_CAP BIT64(5)
-#define TN_VAL_SET BIT64(6)
-#define TN_32MODE BIT64(8)
+#define TN_LEVEL       BIT64(1)
+#define TN_INT_ENB     BIT64(2)
+#define TN_PERIODIC    BIT64(3)
+#define TN_PER_CAP     BIT64(4)
+#define TN_SIZE_CAP    BIT64(5)
+#define TN_VAL_SET     BIT64(6)
+#define TN_32MODE      BIT64(8)
 #define TN_ROUTE_SHIFT 9
 /* Level, enable, periodic, VAL_SET, 32-bit, route. */
-#define TN_WRITABLE 0x3f4eull
+#define TN_WRITABLE    0x3f4eull
 
 #define HPET_STATE(F, A, S)                                                                                            \
     F(u64, config, 1)                                                                                                  \
@@ -125,7 +125,8 @@ static void match(struct hpet *h, unsigned n)
     }
 }
 
-/* Ticks from counter value `from` until the comparator matches: 1 up to a whole turn of the counter; NEVER if that is 2^64. */
+/* Ticks from counter value `from` until the comparator matches: 1 up to a whole turn of the counter; NEVER if that is
+ * 2^64. */
 static u64 ticks_to_match(const struct hpet *h, unsigned n, u64 from)
 {
     u64 mask = width_mask(h, n);
@@ -260,8 +261,8 @@ static void write_tn_config(struct hpet *h, unsigned n, u64 v)
 }
 
 /*
- * In periodic mode a write sets the period, and with VAL_SET also the comparator itself. VAL_SET goes off with the write;
- * where that was of the lower half only, it still holds for the upper one if that comes next.
+ * In periodic mode a write sets the period, and with VAL_SET also the comparator itself. VAL_SET goes off with the
+ * write; where that was of the lower half only, it still holds for the upper one if that comes next.
  */
 static void write_comparator(struct hpet *h, unsigned n, u64 value, u32 off, unsigned size)
 {
@@ -351,7 +352,8 @@ static void window_write(void *opaque, u64 off, u64 value, unsigned size)
         hpet_write(opaque, (u32)off, value, size);
 }
 
-static const struct mem_window_ops hpet_ops = {.read = window_read, .write = window_write, .min_size = 1, .max_size = 8};
+static const struct mem_window_ops hpet_ops = {
+    .read = window_read, .write = window_write, .min_size = 1, .max_size = 8};
 
 /* Device */
 

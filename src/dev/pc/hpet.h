@@ -7,13 +7,14 @@
 #include "dev/dev.h"
 #include "irq/line.h"
 
-#define HPET_BASE 0xfed00000u
-#define HPET_SIZE 0x400u
-#define HPET_HZ 100000000u
+#define HPET_BASE   0xfed00000u
+#define HPET_SIZE   0x400u
+#define HPET_HZ     100000000u
 #define HPET_TIMERS 3u
-#define HPET_PINS 24u
-/* Low half of the capabilities register, which the ACPI table repeats: vendor, legacy route, 64 bits, timers, revision. */
-#define HPET_ID (0x8086u << 16 | 1u << 15 | 1u << 13 | (HPET_TIMERS - 1) << 8 | 1u)
+#define HPET_PINS   24u
+/* Low half of the capabilities register, which the ACPI table repeats: vendor, legacy route, 64 bits, timers, revision.
+ */
+#define HPET_ID     (0x8086u << 16 | 1u << 15 | 1u << 13 | (HPET_TIMERS - 1) << 8 | 1u)
 
 struct hpet;
 struct loop;
@@ -23,9 +24,9 @@ struct hpet_config {
     struct mem_space *mem; /* NULL: no window (tests) */
     struct loop *loop;
     u64 base;
-    u32 route_cap;                    /* I/O APIC inputs that a timer may be routed to, a bit each */
-    struct irq_line pin[HPET_PINS];   /* those inputs */
-    struct irq_line legacy[2];        /* IRQ0 and IRQ8, for timers 0 and 1 under legacy replacement */
+    u32 route_cap;                  /* I/O APIC inputs that a timer may be routed to, a bit each */
+    struct irq_line pin[HPET_PINS]; /* those inputs */
+    struct irq_line legacy[2];      /* IRQ0 and IRQ8, for timers 0 and 1 under legacy replacement */
     /* Legacy replacement was switched: PIT and RTC give up, or get back, their lines. May be NULL. */
     void (*legacy_route)(void *opaque, bool on);
     void *opaque;

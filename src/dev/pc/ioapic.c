@@ -1,9 +1,9 @@
 /*
  * The I/O APIC (Intel 82093AA, 290566) with version 0x20's EOI register (ICH datasheets, "EOIR").
  *
- * An entry sends its message when its input rises (edge), or whenever its input is high, it is not masked and no earlier
- * message of it is under way (level): Remote IRR, set by sending and cleared by the EOI of the vector. An edge that finds
- * its entry masked is lost.
+ * An entry sends its message when its input rises (edge), or whenever its input is high, it is not masked and no
+ * earlier message of it is under way (level): Remote IRR, set by sending and cleared by the EOI of the vector. An edge
+ * that finds its entry masked is lost.
  *
  * Invariant: Remote IRR is set only in entries that are level-triggered and of fixed or lowest-priority delivery.
  */
@@ -16,26 +16,26 @@
 #include "mem/space.h"
 
 /* Window */
-#define IOREGSEL 0x00
-#define IOWIN 0x10
-#define IOEOI 0x40
+#define IOREGSEL  0x00
+#define IOWIN     0x10
+#define IOEOI     0x40
 /* Indirect registers */
-#define IOAPICID 0x00
+#define IOAPICID  0x00
 #define IOAPICVER 0x01
 #define IOAPICARB 0x02
-#define IOREDTBL 0x10
-#define VERSION 0x20u
+#define IOREDTBL  0x10
+#define VERSION   0x20u
 
 /* Redirection entry */
-#define RTE_VECTOR 0xffu
+#define RTE_VECTOR     0xffu
 #define RTE_MODE_SHIFT 8
-#define RTE_LOGICAL BIT64(11)
+#define RTE_LOGICAL    BIT64(11)
 #define RTE_REMOTE_IRR BIT64(14)
-#define RTE_LEVEL BIT64(15)
-#define RTE_MASKED BIT64(16)
+#define RTE_LEVEL      BIT64(15)
+#define RTE_MASKED     BIT64(16)
 #define RTE_DEST_SHIFT 56
 /* Vector, delivery mode, destination mode, polarity, trigger, mask; destination. */
-#define RTE_WRITABLE 0xff0000000001afffull
+#define RTE_WRITABLE   0xff0000000001afffull
 
 enum { MODE_FIXED, MODE_LOWEST };
 

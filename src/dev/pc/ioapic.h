@@ -18,7 +18,7 @@ struct mem_space;
 struct ioapic_config {
     struct mem_space *mem; /* NULL: no window (tests) */
     u64 base;
-    u8 id;                 /* at reset, 0 to 15 */
+    u8 id; /* at reset, 0 to 15 */
     struct msi_sink msi;
 };
 

@@ -1,10 +1,10 @@
 /*
  * Two cascaded 8259A (Intel 231468) with the edge/level control registers of the PIIX3 (Intel 290550, section 2.5).
  *
- * Invariants: `line` holds the inputs as they are; IRR bits of level inputs follow them, those of edge inputs are latched by
- * a rising edge and cleared by the acknowledge. (The real chip drops an edge request when its input falls again; latching
- * it lets devices pulse.) INT goes low at every acknowledge, so that the next request is an edge again for whoever
- * listens; the slave's INT is the master's input 2.
+ * Invariants: `line` holds the inputs as they are; IRR bits of level inputs follow them, those of edge inputs are
+ * latched by a rising edge and cleared by the acknowledge. (The real chip drops an edge request when its input falls
+ * again; latching it lets devices pulse.) INT goes low at every acknowledge, so that the next request is an edge again
+ * for whoever listens; the slave's INT is the master's input 2.
  */
 #include "dev/pc/pic.h"
 
@@ -14,25 +14,26 @@
 #include "base/bits.h"
 #include "mem/space.h"
 
-#define CASCADE 2
+#define CASCADE  2
 #define SPURIOUS 7
 
 /* ICW1 and ICW4 */
-#define ICW1_IC4 BIT(0)
+#define ICW1_IC4  BIT(0)
 #define ICW1_SNGL BIT(1)
 #define ICW1_INIT BIT(4)
+#define ICW4_8086 BIT(0)
 #define ICW4_AEOI BIT(1)
 #define ICW4_SFNM BIT(4)
 /* OCW2 commands, bits 7 to 5 */
-#define OCW2_EOI BIT(5)
-#define OCW2_SL BIT(6)
-#define OCW2_R BIT(7)
+#define OCW2_EOI  BIT(5)
+#define OCW2_SL   BIT(6)
+#define OCW2_R    BIT(7)
 /* OCW3 */
-#define OCW3 BIT(3)
-#define OCW3_RIS BIT(0)
-#define OCW3_RR BIT(1)
+#define OCW3      BIT(3)
+#define OCW3_RIS  BIT(0)
+#define OCW3_RR   BIT(1)
 #define OCW3_POLL BIT(2)
-#define OCW3_SMM BIT(5)
+#define OCW3_SMM  BIT(5)
 #define OCW3_ESMM BIT(6)
 
 /* Index 0 is the master, 1 the slave. `expect` is the ICW that the next write to the odd port is, 0 for OCW1. */
@@ -87,13 +88,14 @@ static int chip_request(const struct pic_state *s, unsigned chip)
     u8 in_service = s->isr[chip];
     if (s->special_mask[chip])
         in_service &= (u8)~s->imr[chip];
-    if (chip == 0 && s->icw4[0] & ICW4_SFNM)
-        in_service &= (u8)~BIT(CASCADE); /* the slave sorts out its own */
-
     unsigned want = first_by_priority(s->irr[chip] & (u8)~s->imr[chip], s->highest[chip]);
-    if (want >= first_by_priority(in_service, s->highest[chip]))
-        return -1;
-    return (int)((want + s->highest[chip]) & 7);
+    unsigned serving = first_by_priority(in_service, s->highest[chip]);
+    unsigned n = (want + s->highest[chip]) & 7;
+    if (want < serving)
+        return (int)n;
+    /* Special fully nested: the slave in service may ask again, for it has sorted out its own priorities. */
+    bool nested = chip == 0 && n == CASCADE && s->icw4[0] & ICW4_SFNM;
+    return want < 8 && want == serving && nested ? (int)n : -1;
 }
 
 static void input_set(struct pic_state *s, unsigned chip, unsigned n, bool level)
@@ -303,13 +305,21 @@ static void elcr_write(void *opaque, u64 off, u64 value, unsigned size)
 }
 
 static const struct mem_window_ops pic_ops = {.read = pic_read, .write = pic_write, .min_size = 1, .max_size = 1};
-void pic_set_elcr(struct pic *p, u16 level)
-{
-    elcr_write(p, 0, level & 0xff, 1);
-    elcr_write(p, 1, level >> 8, 1);
-}
 
 static const struct mem_window_ops elcr_ops = {.read = elcr_read, .write = elcr_write, .min_size = 1, .max_size = 1};
+
+void pic_firmware(struct pic *p, u16 level)
+{
+    static const u8 vectors[2] = {0x08, 0x70};
+    for (unsigned chip = 0; chip < 2; chip++) {
+        write_icw1(&p->s, chip, ICW1_INIT | ICW1_IC4);
+        write_icw(&p->s, chip, vectors[chip]);
+        write_icw(&p->s, chip, 0);
+        write_icw(&p->s, chip, 1); /* 8086 mode */
+        p->s.imr[chip] = 0xff;
+        elcr_write(p, chip, level >> (8 * chip) & 0xff, 1);
+    }
+}
 
 /* Device */
 

@@ -1,6 +1,6 @@
 /*
- * The pair of 8259A interrupt controllers of a PC, as the PIIX3 has them: ports 0x20-0x21, 0xa0-0xa1, and the edge/level
- * control registers at 0x4d0-0x4d1.
+ * The pair of 8259A interrupt controllers of a PC, as the PIIX3 has them: ports 0x20-0x21, 0xa0-0xa1, and the
+ * edge/level control registers at 0x4d0-0x4d1.
  */
 #ifndef DEV_PC_PIC_H
 #define DEV_PC_PIC_H
@@ -23,8 +23,11 @@ struct pic *pic_create(const struct pic_config *cfg);
 /* Inputs 0 to 15; 2 is the cascade and ignored. */
 struct irq_line pic_line(struct pic *p, unsigned n);
 
-/* The edge/level control registers, as firmware sets them: bit n for a level-triggered line n. Lock held. */
-void pic_set_elcr(struct pic *p, u16 level);
+/*
+ * What a BIOS leaves behind, for guests that start without one: initialised at vectors 0x08 and 0x70, all inputs
+ * masked, bit n of `level` for a level-triggered line n. Lock held.
+ */
+void pic_firmware(struct pic *p, u16 level);
 
 /* The INTA cycles: the vector, which is the one of IRQ7 or IRQ15 when the request has gone. Lock held. */
 int pic_ack(struct pic *p);

@@ -2,12 +2,13 @@
  * The 8254 programmable interval timer (Intel 231164), ports 0x40 to 0x43, and NMI status and control (port 0x61, PIIX3
  * 290550).
  *
- * Nothing counts here. A channel remembers at which tick of virtual time it was loaded; count and output follow from the
- * ticks since then. A host timer is set for the next rising edge of channel 0's output only. When the host is late,
+ * Nothing counts here. A channel remembers at which tick of virtual time it was loaded; count and output follow from
+ * the ticks since then. A host timer is set for the next rising edge of channel 0's output only. When the host is late,
  * missed edges become one.
  *
- * Ticks are absolute: virtual time at 1.193182 MHz. `elapsed` holds the ticks that were counted when the gate stopped the
- * channel. A count that is written to a running rate generator or square wave waits in `next` until the period is over.
+ * Ticks are absolute: virtual time at 1.193182 MHz. `elapsed` holds the ticks that were counted when the gate stopped
+ * the channel. A count that is written to a running rate generator or square wave waits in `next` until the period is
+ * over.
  */
 #include "dev/pc/pit.h"
 
@@ -20,21 +21,21 @@
 #include "event/loop.h"
 #include "mem/space.h"
 
-#define CHANNELS 3
-#define CONTROL 3
+#define CHANNELS    3
+#define CONTROL     3
 #define EDGE_MIN_NS 50000u /* between two interrupts: a divisor of 1 must not eat the host */
 
 /* Port 0x61 */
-#define P61_GATE2 BIT(0)
+#define P61_GATE2    BIT(0)
 #define P61_WRITABLE 0x0f
-#define P61_REFRESH BIT(4)
-#define P61_OUT2 BIT(5)
-#define REFRESH_NS 15085u
+#define P61_REFRESH  BIT(4)
+#define P61_OUT2     BIT(5)
+#define REFRESH_NS   15085u
 
 /* Control word */
-#define CW_LATCH 0
+#define CW_LATCH     0
 #define CW_READ_BACK 3
-#define RB_NO_COUNT BIT(5)
+#define RB_NO_COUNT  BIT(5)
 #define RB_NO_STATUS BIT(4)
 enum { ACCESS_LATCH, ACCESS_LOW, ACCESS_HIGH, ACCESS_BOTH };
 enum { MODE_COUNT, MODE_ONE_SHOT, MODE_RATE, MODE_SQUARE, MODE_SW_STROBE, MODE_HW_STROBE };
@@ -44,9 +45,9 @@ enum { MODE_COUNT, MODE_ONE_SHOT, MODE_RATE, MODE_SQUARE, MODE_SW_STROBE, MODE_H
     A(u8, access, CHANNELS, 1)                                                                                         \
     A(bool, bcd, CHANNELS, 1)                                                                                          \
     A(bool, gate, CHANNELS, 1)                                                                                         \
-    A(bool, loaded, CHANNELS, 1)  /* has a count since the control word */                                             \
+    A(bool, loaded, CHANNELS, 1) /* has a count since the control word */                                              \
     A(bool, counting, CHANNELS, 1)                                                                                     \
-    A(bool, waiting, CHANNELS, 1) /* `next` takes over at `next_at` (modes 2, 3) or at the trigger (1, 5) */            \
+    A(bool, waiting, CHANNELS, 1) /* `next` takes over at `next_at` (modes 2, 3) or at the trigger (1, 5) */           \
     A(bool, write_high, CHANNELS, 1)                                                                                   \
     A(bool, read_high, CHANNELS, 1)                                                                                    \
     A(u8, write_low, CHANNELS, 1)                                                                                      \
@@ -93,7 +94,8 @@ static u64 ticks_in(const struct pit_state *s, unsigned c, u64 now)
     return s->counting[c] ? now - s->start[c] : s->elapsed[c];
 }
 
-/* A square wave takes a new count at the end of either half; after the first half, output low, it goes on with the second. */
+/* A square wave takes a new count at the end of either half; after the first half, output low, it goes on with the
+ * second. */
 static bool waits_for_low_half(const struct pit_state *s, unsigned c)
 {
     return (s->next_at[c] - s->start[c]) % s->count[c] != 0;
@@ -204,8 +206,8 @@ static void irq_fire(void *opaque)
 }
 
 /*
- * After a control word or a count: the line falls with the output. It rises by counting only; the output of most modes also
- * rises with the control word, but no software waits for that interrupt and some is surprised by it.
+ * After a control word or a count: the line falls with the output. It rises by counting only; the output of most modes
+ * also rises with the control word, but no software waits for that interrupt and some is surprised by it.
  */
 static void irq_follow(struct pit *p)
 {
@@ -327,7 +329,8 @@ static void latch_status(struct pit_state *s, unsigned c, u64 now)
     if (s->status_latched[c])
         return;
     bool null_count = !s->loaded[c] || s->waiting[c];
-    s->status[c] = (u8)(channel_out(s, c, now) << 7 | null_count << 6 | s->access[c] << 4 | s->mode[c] << 1 | s->bcd[c]);
+    s->status[c] =
+        (u8)(channel_out(s, c, now) << 7 | null_count << 6 | s->access[c] << 4 | s->mode[c] << 1 | s->bcd[c]);
     s->status_latched[c] = true;
 }
 
@@ -453,7 +456,8 @@ static void port61_write(void *opaque, u64 off, u64 value, unsigned size)
 }
 
 static const struct mem_window_ops pit_ops = {.read = port_read, .write = port_write, .min_size = 1, .max_size = 1};
-static const struct mem_window_ops port61_ops = {.read = port61_read, .write = port61_write, .min_size = 1, .max_size = 1};
+static const struct mem_window_ops port61_ops = {
+    .read = port61_read, .write = port61_write, .min_size = 1, .max_size = 1};
 
 /* Device */
 

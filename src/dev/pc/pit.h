@@ -1,6 +1,6 @@
 /*
- * The 8254 interval timer with the system control port 0x61: channel 0 is IRQ0, channel 1 the refresh request, channel 2 the
- * speaker, whose gate and output stand in port 0x61.
+ * The 8254 interval timer with the system control port 0x61: channel 0 is IRQ0, channel 1 the refresh request, channel
+ * 2 the speaker, whose gate and output stand in port 0x61.
  */
 #ifndef DEV_PC_PIT_H
 #define DEV_PC_PIT_H

@@ -1,8 +1,8 @@
 /*
  * ACPI fixed hardware (ACPI specification chapter 4, "ACPI Hardware Specification"; Intel 82371AB, 290562, function 3).
  *
- * The PM timer is virtual time; its overflow status is found out when somebody looks, and a host timer is set only while
- * an overflow would raise the SCI. `seen` is the timer's extended value up to which overflows have been noted.
+ * The PM timer is virtual time; its overflow status is found out when somebody looks, and a host timer is set only
+ * while an overflow would raise the SCI. `seen` is the timer's extended value up to which overflows have been noted.
  */
 #include "dev/pc/pm.h"
 
@@ -16,21 +16,20 @@
 #include "mem/space.h"
 
 /* PM1 status and enable */
-#define TMR BIT(0)
-#define BM BIT(4)
-#define GBL BIT(5)
-#define PWRBTN BIT(8)
-#define SLPBTN BIT(9)
-#define RTC BIT(10)
-#define WAK BIT(15)
+#define TMR           BIT(0)
+#define BM            BIT(4)
+#define GBL           BIT(5)
+#define PWRBTN        BIT(8)
+#define SLPBTN        BIT(9)
+#define RTC           BIT(10)
+#define WAK           BIT(15)
 #define STS_CLEARABLE (TMR | BM | GBL | PWRBTN | SLPBTN | RTC | WAK)
-#define EN_WRITABLE (TMR | GBL | PWRBTN | SLPBTN | RTC)
+#define EN_WRITABLE   (TMR | GBL | PWRBTN | SLPBTN | RTC)
 /* PM1 control */
-#define SCI_EN BIT(0)
-#define SLP_EN BIT(13)
-#define CNT_WRITABLE 0x1c03u /* SLP_TYP, BM_RLD, SCI_EN */
-#define SLP_TYP(v) ((v) >> 10 & 7)
-
+#define SCI_EN        BIT(0)
+#define SLP_EN        BIT(13)
+#define CNT_WRITABLE  0x1c03u /* SLP_TYP, BM_RLD, SCI_EN */
+#define SLP_TYP(v)    ((v) >> 10 & 7)
 
 #define PM_STATE(F, A, S)                                                                                              \
     F(u16, status, 1)                                                                                                  \

@@ -1,6 +1,6 @@
 /*
- * ACPI power management: the registers that PCI function 3 (dev/pc/piix4pm.h) places in port space. PM1a event and control
- * block, PM timer, a general-purpose event block.
+ * ACPI power management: the registers that PCI function 3 (dev/pc/piix4pm.h) places in port space. PM1a event and
+ * control block, PM timer, a general-purpose event block.
  */
 #ifndef DEV_PC_PM_H
 #define DEV_PC_PM_H
@@ -8,14 +8,14 @@
 #include "dev/dev.h"
 #include "irq/line.h"
 
-#define PM_HZ 3579545u
+#define PM_HZ   3579545u
 #define PM_SIZE 64u /* ports */
 
 /* Offsets in the block, for the ACPI tables. */
-#define PM1A_EVT 0x00
-#define PM1A_CNT 0x04
-#define PM_TMR 0x08
-#define PM_GPE0 0x0c
+#define PM1A_EVT     0x00
+#define PM1A_CNT     0x04
+#define PM_TMR       0x08
+#define PM_GPE0      0x0c
 #define PM_GPE0_SIZE 4
 
 struct loop;

@@ -1,10 +1,10 @@
 /*
  * The real-time clock (Motorola MC146818A) with the extended RAM of the PIIX3.
  *
- * The divider chain counts virtual time plus `phase`; the time is `epoch` plus its seconds. While it is set (SET) or the
- * divider is held in reset, `fields` holds the time. Flags are found out when somebody looks: `seen` is the time up to which they are right. So a host timer is needed only
- * for the next event that is enabled and not yet flagged: the line stays up until register C is read, and missed events
- * become one.
+ * The divider chain counts virtual time plus `phase`; the time is `epoch` plus its seconds. While it is set (SET) or
+ * the divider is held in reset, `fields` holds the time. Flags are found out when somebody looks: `seen` is the time up
+ * to which they are right. So a host timer is needed only for the next event that is enabled and not yet flagged: the
+ * line stays up until register C is read, and missed events become one.
  */
 #include "dev/pc/rtc.h"
 
@@ -18,29 +18,29 @@
 #include "mem/space.h"
 
 #define SECOND 1000000000ull
-#define DAY 86400u
+#define DAY    86400u
 #define UIP_NS 244000u /* UIP is up that long before an update */
 
 enum { SEC, SEC_ALARM, MIN, MIN_ALARM, HOUR, HOUR_ALARM, WDAY, MDAY, MONTH, YEAR, REG_A, REG_B, REG_C, REG_D };
 #define CENTURY 0x32
 
-#define A_UIP BIT(7)
+#define A_UIP     BIT(7)
 #define A_DIVIDER 0x70
-#define A_RUN 0x20     /* 32.768 kHz, running */
-#define A_HELD 0x60    /* 11x: divider in reset */
-#define B_SET BIT(7)
-#define B_PIE BIT(6)
-#define B_AIE BIT(5)
-#define B_UIE BIT(4)
-#define B_SQWE BIT(3)
-#define B_BINARY BIT(2)
-#define B_24H BIT(1)
-#define C_IRQF BIT(7)
-#define C_PF BIT(6)
-#define C_AF BIT(5)
-#define C_UF BIT(4)
-#define D_VRT BIT(7)
-#define HOUR_PM BIT(7)
+#define A_RUN     0x20 /* 32.768 kHz, running */
+#define A_HELD    0x60 /* 11x: divider in reset */
+#define B_SET     BIT(7)
+#define B_PIE     BIT(6)
+#define B_AIE     BIT(5)
+#define B_UIE     BIT(4)
+#define B_SQWE    BIT(3)
+#define B_BINARY  BIT(2)
+#define B_24H     BIT(1)
+#define C_IRQF    BIT(7)
+#define C_PF      BIT(6)
+#define C_AF      BIT(5)
+#define C_UF      BIT(4)
+#define D_VRT     BIT(7)
+#define HOUR_PM   BIT(7)
 #define ALARM_ANY 0xc0
 
 /* The calendar as the guest sees it, in binary. */
@@ -52,8 +52,8 @@ enum { F_SEC, F_MIN, F_HOUR, F_WDAY, F_MDAY, F_MONTH, F_YEAR, F_CENTURY, FIELDS 
     F(u8, a, 1)                                                                                                        \
     F(u8, b, 1)                                                                                                        \
     F(u8, c, 1)                                                                                                        \
-    F(u64, epoch, 1) /* seconds since 1970 when the divider chain stood at 0 */                                        \
-    F(u32, phase, 1) /* ns of the divider chain at virtual time 0 */                                                   \
+    F(u64, epoch, 1)     /* seconds since 1970 when the divider chain stood at 0 */                                    \
+    F(u32, phase, 1)     /* ns of the divider chain at virtual time 0 */                                               \
     F(u8, wday_shift, 1) /* days by which the guest's week is off */                                                   \
     A(u8, fields, FIELDS, 1)                                                                                           \
     F(u64, seen, 1)                                                                                                    \
@@ -319,7 +319,7 @@ static u8 decode(const struct rtc *r, unsigned reg, u8 v)
 static int field_of(unsigned reg)
 {
     static const i8 fields[] = {
-        [SEC] = F_SEC,     [SEC_ALARM] = -1, [MIN] = F_MIN,   [MIN_ALARM] = -1,   [HOUR] = F_HOUR,
+        [SEC] = F_SEC,     [SEC_ALARM] = -1, [MIN] = F_MIN,   [MIN_ALARM] = -1,  [HOUR] = F_HOUR,
         [HOUR_ALARM] = -1, [WDAY] = F_WDAY,  [MDAY] = F_MDAY, [MONTH] = F_MONTH, [YEAR] = F_YEAR,
     };
     if (reg == CENTURY)
@@ -466,7 +466,7 @@ static void rtc_reset(struct dev *d)
 {
     struct rtc *r = container_of(d, struct rtc, dev);
     rtc_sync(r);
-    r->s.b &= (u8)~(B_PIE | B_AIE | B_UIE | B_SQWE);
+    r->s.b &= (u8) ~(B_PIE | B_AIE | B_UIE | B_SQWE);
     r->s.c = 0;
     r->s.index = r->s.index2 = 0;
     r->connected = true;

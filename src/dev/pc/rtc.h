@@ -1,6 +1,6 @@
 /*
- * The real-time clock and its CMOS RAM: MC146818A with a century byte at 0x32, ports 0x70-0x71, and 128 bytes of extended
- * RAM behind 0x72-0x73.
+ * The real-time clock and its CMOS RAM: MC146818A with a century byte at 0x32, ports 0x70-0x71, and 128 bytes of
+ * extended RAM behind 0x72-0x73.
  */
 #ifndef DEV_PC_RTC_H
 #define DEV_PC_RTC_H

@@ -37,6 +37,7 @@ void block_cache_destroy(struct interp *e)
 void block_cache_drop(struct interp *e)
 {
     memset(e->hash, 0, HASH_SIZE);
+    memset(e->jump, 0, sizeof(e->jump));
     e->used = 0;
     e->epoch++;
     e->stats.drops++;
@@ -302,16 +303,22 @@ struct block *block_find(struct cpu *c, struct interp *e)
     u64 rip = c->gpr[REG_RIP], limit = block_limit(c), linear = code_linear(c);
     struct mem_page *page;
     u64 pa;
-    e->stats.lookups++;
     if (unlikely(rip > limit))
         return block_single(c, e);
     const u8 *host = fetch_host(c, linear);
+    struct block **jump = interp_jump_slot(e, linear), *b = *jump;
+    if (likely(b && b->host == host && b->mode == c->mode && !b->crosses && block_valid(b) && b->bytes - 1u <= limit - rip))
+        return b;
+    e->stats.lookups++;
     if (unlikely(!host))
         host = mmu_fetch(c, linear, &page, &pa);
     if (unlikely(!host))
         return block_single(c, e);
-    struct block *b = cache_find(c, e, host, linear);
+    b = cache_find(c, e, host, linear);
     if (unlikely(!b))
         b = block_build(c, e, linear);
-    return likely(b->bytes - 1u <= limit - rip) ? b : block_single(c, e);
+    if (unlikely(b->bytes - 1u > limit - rip))
+        return block_single(c, e);
+    *jump = b == e->scratch ? NULL : b;
+    return b;
 }

@@ -41,9 +41,11 @@ struct block {
 };
 
 #define INTERP_HASH_BITS 16
+#define INTERP_JUMP_BITS 12
 #define INTERP_ARENA MiB(48)
 
 struct interp {
+    struct block *jump[1 << INTERP_JUMP_BITS]; /* by linear address: where control went lately; may be dead or elsewhere by now */
     struct block **hash;
     u8 *arena;
     u64 used;
@@ -55,6 +57,11 @@ struct interp {
         u64 blocks, links, lookups, built, steps, drops;
     } stats;
 };
+
+static inline struct block **interp_jump_slot(struct interp *e, u64 linear)
+{
+    return &e->jump[(linear ^ linear >> INTERP_JUMP_BITS) & ((1 << INTERP_JUMP_BITS) - 1)];
+}
 
 /*
  * The block at rip, from the cache or decoded now. Raises what fetching and decoding raise. `e->scratch` if it must not be cached.
