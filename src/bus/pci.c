@@ -28,22 +28,26 @@ void pci_bus_set_router(struct pci_bus *bus, void (*set_pirq)(void *opaque, unsi
     bus->pirq_opaque = opaque;
 }
 
+static void register_describe(struct pci_func *f, unsigned off, u32 initial, u32 writable, unsigned size)
+{
+    memcpy(f->initial + off, &initial, size);
+    memcpy(f->writable + off, &writable, size);
+    memcpy(f->s->config + off, &initial, size);
+}
+
 void pci_func_reg8(struct pci_func *f, unsigned off, u8 initial, u8 writable)
 {
-    f->initial[off] = initial;
-    f->writable[off] = writable;
+    register_describe(f, off, initial, writable, 1);
 }
 
 void pci_func_reg16(struct pci_func *f, unsigned off, u16 initial, u16 writable)
 {
-    put_u16(f->initial + off, initial);
-    put_u16(f->writable + off, writable);
+    register_describe(f, off, initial, writable, 2);
 }
 
 void pci_func_reg32(struct pci_func *f, unsigned off, u32 initial, u32 writable)
 {
-    put_u32(f->initial + off, initial);
-    put_u32(f->writable + off, writable);
+    register_describe(f, off, initial, writable, 4);
 }
 
 int pci_func_init(struct pci_func *f, struct pci_bus *bus, u8 devfn, const struct pci_ident *id,
@@ -53,6 +57,7 @@ int pci_func_init(struct pci_func *f, struct pci_bus *bus, u8 devfn, const struc
         return -EBUSY;
 
     memset(f, 0, sizeof(*f));
+    memset(s, 0, sizeof(*s));
     f->bus = bus;
     f->devfn = devfn;
     f->s = s;
@@ -69,8 +74,6 @@ int pci_func_init(struct pci_func *f, struct pci_bus *bus, u8 devfn, const struc
     pci_func_reg16(f, PCI_SUBSYS, id->subsys, 0);
     pci_func_reg8(f, PCI_INTERRUPT_LINE, 0, id->pin ? 0xff : 0);
     pci_func_reg8(f, PCI_INTERRUPT_PIN, id->pin, 0);
-    memcpy(s->config, f->initial, sizeof(s->config));
-    s->intx = false;
     bus->func[devfn] = f;
     return 0;
 }
@@ -94,7 +97,6 @@ void pci_func_bar(struct pci_func *f, unsigned n, enum pci_bar_kind kind, struct
     pci_func_reg32(f, PCI_BAR0 + 4 * n, type_bits[kind], (u32)mask);
     if (bar_is_64(kind))
         pci_func_reg32(f, PCI_BAR0 + 4 * n + 4, 0, (u32)(mask >> 32));
-    memcpy(f->s->config, f->initial, sizeof(f->s->config));
 }
 
 unsigned pci_func_cap(struct pci_func *f, u8 id, unsigned size)
@@ -104,11 +106,10 @@ unsigned pci_func_cap(struct pci_func *f, u8 id, unsigned size)
     if (off + size > PCI_CONFIG_SIZE - 4) /* cap_end is a byte */
         return 0;
     f->cap_end = (u8)(off + size);
-    f->initial[off] = id;
-    f->initial[f->cap_last ? f->cap_last + 1u : PCI_CAPABILITIES] = (u8)off;
+    pci_func_reg8(f, off, id, 0);
+    pci_func_reg8(f, f->cap_last ? f->cap_last + 1u : PCI_CAPABILITIES, (u8)off, 0);
     f->cap_last = (u8)off;
-    f->initial[PCI_STATUS] |= PCI_STATUS_CAPABILITIES;
-    memcpy(f->s->config, f->initial, sizeof(f->s->config));
+    pci_func_reg8(f, PCI_STATUS, f->initial[PCI_STATUS] | PCI_STATUS_CAPABILITIES, 0);
     return off;
 }
 

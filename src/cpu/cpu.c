@@ -25,7 +25,7 @@ STATE_DEFINE(cpu, CPU_STATE, 1)
 /* EFLAGS to the form of `lahf; seto %al` and back. */
 static u32 flags_to_ax(u64 f)
 {
-    return (u32)((f & 0xd5) << 8 | (f >> 11 & 1));
+    return (u32)((f & 0xd5) << 8 | 0x200 | (f >> 11 & 1));
 }
 
 static u64 flags_from_ax(u32 ax)
@@ -144,7 +144,7 @@ void cpu_reset(struct cpu *c, bool cold)
     c->gpr[R_DX] = cpu_model_signature(c->model);
     c->gpr[REG_RIP] = 0xfff0;
     c->cur = NULL;
-    c->ax_flags = 0;
+    c->ax_flags = flags_to_ax(0);
     c->rflags = RFLAGS_FIXED;
     c->cpl = 0;
     reset_segments(c);

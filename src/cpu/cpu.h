@@ -13,7 +13,7 @@
  * and hold no lock or memory while they access the guest.
  *
  * Arithmetic flags. CF PF AF ZF SF OF live in `ax_flags`, in the form that `lahf; seto %al` leaves in AX: OF in bit 0, and SF ZF
- * AF PF CF at bits 15 14 12 10 8. The host computes them (cpu/sem/flags.h). The rest of RFLAGS is in `rflags` with those six bits 0.
+ * AF PF CF at bits 15 14 12 10 8; bit 9 is always set, the others never. The host computes them (cpu/sem/flags.h). The rest of RFLAGS is in `rflags` with those six bits 0.
  * cpu_rflags() and cpu_set_rflags() put them together.
  */
 #ifndef CPU_CPU_H

@@ -135,12 +135,12 @@ static void test_strange_dates(void **state)
     struct bench *b = *state;
     for (unsigned v = 0; v < 256; v++) {
         put(b, B, v & 1 ? 0x06 : 0x00);
-        for (u8 reg = SEC; reg <= YEAR; reg++)
-            put(b, reg, (u8)(v * (reg + 1u)));
+        for (unsigned reg = SEC; reg <= YEAR; reg++)
+            put(b, (u8)reg, (u8)(v * (reg + 1)));
         put(b, CENTURY, (u8)v);
         loop_advance(b->loop, SECOND);
-        for (u8 reg = SEC; reg <= D; reg++)
-            (void)get(b, reg);
+        for (unsigned reg = SEC; reg <= D; reg++)
+            (void)get(b, (u8)reg);
     }
 }
 

@@ -14,20 +14,20 @@ const struct row_text row_texts[] = {
 
 /* The encoding column taken apart. */
 struct form {
-    u8 prefix;      /* mandatory 66, F2 or F3, or 0 */
-    bool np, nfx;   /* NP, NFx */
+    u8 prefix;    /* mandatory 66, F2 or F3, or 0 */
+    bool np, nfx; /* NP, NFx */
     bool vex;
     u8 vex_map, vex_pp, vex_l, vex_w; /* l: 0, 1, 2 free; w likewise */
-    u8 rex_w;       /* 0: must not, 1: must, 2: free */
-    u8 map, opcode; /* map 0 to 3 */
-    u8 plus;        /* the opcode's, or with modrm_fixed the ModRM byte's low three bits are a register */
+    u8 rex_w;                         /* 0: must not, 1: must, 2: free */
+    u8 map, opcode;                   /* map 0 to 3 */
+    u8 plus; /* the opcode's, or with modrm_fixed the ModRM byte's low three bits are a register */
     bool modrm;
     i8 digit;       /* of /0 to /7, or -1 */
     u8 modrm_fixed; /* 0 if there is none */
     i8 mem;         /* 1 memory, 0 register, -1 free */
     u8 osize;       /* bits 2, 4, 8 allowed; 0 free */
     u8 asize;
-    u8 imm[4];      /* letters: b w d z v q, c with following b or z in cb, cz; o moffs; 4 is4 */
+    u8 imm[4]; /* letters: b w d z v q, c with following b or z in cb, cz; o moffs; 4 is4 */
     u8 imms;
 };
 
@@ -152,7 +152,7 @@ struct pen {
     u8 w;
     u8 out[32];
     unsigned len;
-    u64 target; /* offset for the memory operand, in its segment */
+    u64 target;   /* offset for the memory operand, in its segment */
     unsigned fix; /* place of a 32-bit displacement relative to the end, or 0 */
 };
 
@@ -247,10 +247,13 @@ static void put_opcode(struct pen *p)
     put(p, p->f.opcode | (reg ? random_below(p->r, 8) : 0), 1);
 }
 
-/* A displacement that stands alone leads to the target; one that is added to registers is anything, and they are chosen for it. */
+/* A displacement that stands alone leads to the target; one that is added to registers is anything, and they are chosen
+ * for it. */
 static void put_disp(struct pen *p, unsigned size, bool alone)
 {
-    u64 v = alone ? p->target : size == 1 || random_one_in(p->r, 2) ? (u64)(i64)(i8)random_u64(p->r) : random_integer(p->r);
+    u64 v = alone                                 ? p->target
+            : size == 1 || random_one_in(p->r, 2) ? (u64)(i64)(i8)random_u64(p->r)
+                                                  : random_integer(p->r);
     put(p, v, size);
 }
 
@@ -378,7 +381,8 @@ static void build(struct pen *p)
     put_imms(p, imm_osize(p, rex_at));
 }
 
-bool build_insn(struct random *r, unsigned row, struct test_case *t, const struct isa_features *f, u64 target, struct insn *i)
+bool build_insn(struct random *r, unsigned row, struct test_case *t, const struct isa_features *f, u64 target,
+                struct insn *i)
 {
     struct pen p = {.r = r, .f = parse(row_texts[row].encoding), .row = &isa_rows[row], .mode = code_mode(t->kind)};
 

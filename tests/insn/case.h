@@ -1,23 +1,23 @@
 /*
- * One case of the oracle test: instruction bytes, the state before, and the two states after it, from the host processor
- * (native.h) and from our semantics (guest.h).
+ * One case of the oracle test: instruction bytes, the state before, and the two states after it, from the host
+ * processor (native.h) and from our semantics (guest.h).
  *
- * Memory: both sides see the same pages at the same linear addresses, all below 4 GiB so that 32-bit code reaches them too.
- * LDT segments, for 16-bit code and for limits, have ARENA as their base: there an offset is `linear - ARENA`.
+ * Memory: both sides see the same pages at the same linear addresses, all below 4 GiB so that 32-bit code reaches them
+ * too. LDT segments, for 16-bit code and for limits, have ARENA as their base: there an offset is `linear - ARENA`.
  */
 #ifndef TESTS_INSN_CASE_H
 #define TESTS_INSN_CASE_H
 
 #include "cpu/cpu.h"
 
-#define PAGE 4096u
+#define PAGE  4096u
 #define ARENA 0x20000000u
 
 /* Pages from ARENA on. The rest is not mapped. */
 enum arena_page {
-    PAGE_CODE = 1,  /* two, executable, not writable */
-    PAGE_DATA = 4,  /* four, readable and writable */
-    PAGE_RO = 8,    /* one, only readable */
+    PAGE_CODE = 1,   /* two, executable, not writable */
+    PAGE_DATA = 4,   /* four, readable and writable */
+    PAGE_RO = 8,     /* one, only readable */
     PAGE_STACK = 10, /* two, readable and writable */
     PAGE_END = 12,
     ARENA_PAGES = 16,
@@ -26,7 +26,8 @@ enum arena_page {
 enum page_use { USE_NONE, USE_CODE, USE_RW, USE_RO };
 enum page_use arena_use(unsigned page);
 
-/* Where the code runs. FLAT ones have base 0 and 4 GiB; LDT ones begin at ARENA and end at LDT_LIMIT, inside the stack. */
+/* Where the code runs. FLAT ones have base 0 and 4 GiB; LDT ones begin at ARENA and end at LDT_LIMIT, inside the stack.
+ */
 enum code_kind { CODE_64, CODE_32_FLAT, CODE_32_LDT, CODE_16_LDT, CODE_KINDS };
 #define LDT_LIMIT (PAGE_END * PAGE - 13)
 

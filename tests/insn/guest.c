@@ -33,8 +33,12 @@ static void no_features(struct isa_features *f)
     memset(f, 0, sizeof(*f));
 }
 
-static const struct cpu_model test_model = {.name = "test", .vendor = "GenuineIntel", .brand = "test", .physical_bits = 40,
-                                            .linear_bits = 48, .features = no_features};
+static const struct cpu_model test_model = {.name = "test",
+                                            .vendor = "GenuineIntel",
+                                            .brand = "test",
+                                            .physical_bits = 40,
+                                            .linear_bits = 48,
+                                            .features = no_features};
 
 static void put_pte(u64 table, u64 linear, unsigned shift, u64 pte)
 {
@@ -49,7 +53,8 @@ static void map_arena(void)
     put_pte(PA_PDPT, ARENA, 30, PA_PD | link);
     put_pte(PA_PD, ARENA, 21, PA_PT | link);
     for (unsigned n = 0; n < ARENA_PAGES; n++) {
-        static const u64 rights[] = {[USE_CODE] = PTE_P | PTE_US, [USE_RW] = PTE_P | PTE_US | PTE_RW | PTE_NX,
+        static const u64 rights[] = {[USE_CODE] = PTE_P | PTE_US,
+                                     [USE_RW] = PTE_P | PTE_US | PTE_RW | PTE_NX,
                                      [USE_RO] = PTE_P | PTE_US | PTE_NX};
         if (arena_use(n) != USE_NONE)
             put_pte(PA_PT, ARENA + n * PAGE, 12, (ARENA_PA + n * PAGE) | PTE_A | PTE_D | rights[arena_use(n)]);
@@ -83,7 +88,8 @@ bool guest_init(const struct isa_features *features)
     guest.ram = mem_space_ram(guest.mem)->host;
     map_arena();
 
-    struct cpu_config cfg = {.count = 1, .model = &test_model, .mem = guest.mem, .loop = guest.loop, .world = guest.world};
+    struct cpu_config cfg = {
+        .count = 1, .model = &test_model, .mem = guest.mem, .loop = guest.loop, .world = guest.world};
     guest.cpu = cpu_create(&cfg);
     if (!guest.cpu) {
         fprintf(stderr, "insn_host: out of memory\n");
@@ -160,8 +166,8 @@ static void store_fp(const struct cpu *c, struct user_state *s)
 {
     unsigned top = c->fsw >> 11 & 7;
 
-    s->fx = (struct fx_image){.fcw = c->fcw, .fsw = c->fsw, .ftw = c->ftw, .fop = c->fop, .fip = c->fip, .fdp = c->fdp,
-                              .mxcsr = c->mxcsr};
+    s->fx = (struct fx_image){
+        .fcw = c->fcw, .fsw = c->fsw, .ftw = c->ftw, .fop = c->fop, .fip = c->fip, .fdp = c->fdp, .mxcsr = c->mxcsr};
     for (unsigned n = 0; n < 8; n++)
         memcpy(s->fx.st[n], &c->st[2 * ((top + n) & 7)], 10);
     for (unsigned n = 0; n < 16; n++) {
@@ -182,7 +188,8 @@ static void load_state(struct cpu *c, const struct test_case *t)
     c->request = 0;
 }
 
-/* True if it came to its end. A repeated instruction may stop on the way; then it is begun again, as an engine would. */
+/* True if it came to its end. A repeated instruction may stop on the way; then it is begun again, as an engine would.
+ */
 static NOINLINE bool carry_out(struct cpu *c, const struct test_case *t)
 {
     struct insn i;

@@ -1,6 +1,6 @@
 /*
- * Our side: the same instruction by the decoder and cpu/sem, on a processor in 64-bit or compatibility mode at CPL 3, with page tables that map
- * the arena as the host does.
+ * Our side: the same instruction by the decoder and cpu/sem, on a processor in 64-bit or compatibility mode at CPL 3,
+ * with page tables that map the arena as the host does.
  */
 #ifndef TESTS_INSN_GUEST_H
 #define TESTS_INSN_GUEST_H

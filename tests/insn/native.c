@@ -21,7 +21,7 @@ enum { SW_RESERVED = 464, SW_MAGIC1 = 0x46505853 };
 
 #define USER_CS64 0x33
 #define USER_CS32 0x23
-#define USER_DS 0x2b
+#define USER_DS   0x2b
 /* LDT entries: code of 32 and 16 bits, data with a big and a small stack pointer. */
 enum { LDT_CODE32, LDT_CODE16, LDT_DATA32, LDT_DATA16 };
 #define LDT_SELECTOR(n) ((u16)((n) << 3 | 7))
@@ -213,10 +213,9 @@ bool native_init(void)
         perror("insn_host");
         return false;
     }
-    native.has_ldt = set_ldt(LDT_CODE32, MODIFY_LDT_CONTENTS_CODE, true) &&
-                     set_ldt(LDT_CODE16, MODIFY_LDT_CONTENTS_CODE, false) &&
-                     set_ldt(LDT_DATA32, MODIFY_LDT_CONTENTS_DATA, true) &&
-                     set_ldt(LDT_DATA16, MODIFY_LDT_CONTENTS_DATA, false);
+    native.has_ldt =
+        set_ldt(LDT_CODE32, MODIFY_LDT_CONTENTS_CODE, true) && set_ldt(LDT_CODE16, MODIFY_LDT_CONTENTS_CODE, false) &&
+        set_ldt(LDT_DATA32, MODIFY_LDT_CONTENTS_DATA, true) && set_ldt(LDT_DATA16, MODIFY_LDT_CONTENTS_DATA, false);
     return syscall(SYS_arch_prctl, ARCH_SET_GS, GS_BASE) == 0;
 }
 

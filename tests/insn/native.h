@@ -1,9 +1,10 @@
 /*
  * The host processor as the oracle: one instruction with a given state.
  *
- * There is no generated code. A trap brings us into a signal handler, which puts the wanted state into the frame; its return loads all
- * registers at once, CS and SS included, so 32- and 16-bit code runs too. What ends the instruction, a fault or the INT3 that fills the
- * rest of the code pages, is a signal again, whose frame has the state after it. One thread only.
+ * There is no generated code. A trap brings us into a signal handler, which puts the wanted state into the frame; its
+ * return loads all registers at once, CS and SS included, so 32- and 16-bit code runs too. What ends the instruction, a
+ * fault or the INT3 that fills the rest of the code pages, is a signal again, whose frame has the state after it. One
+ * thread only.
  */
 #ifndef TESTS_INSN_NATIVE_H
 #define TESTS_INSN_NATIVE_H

@@ -48,7 +48,8 @@ static bool same_fault(const struct user_state *a, const struct user_state *b)
     return a->vector == b->vector && ((a->error ^ b->error) & mask) == 0 && a->cr2 == b->cr2;
 }
 
-/* The last instruction's address and opcode: see --pointers of the vector rows; processors differ in when they update them. */
+/* The last instruction's address and opcode: see --pointers of the vector rows; processors differ in when they update
+ * them. */
 static bool same_x87(const struct fx_image *a, const struct fx_image *b)
 {
     for (unsigned n = 0; n < 8; n++)
@@ -90,8 +91,8 @@ static void show_fault(const char *who, const struct user_state *s)
 
 static void show_u64(const char *name, u64 before, u64 native, u64 guest)
 {
-    printf("  %-6s before %016llx host %016llx ours %016llx%s\n", name, (unsigned long long)before, (unsigned long long)native,
-           (unsigned long long)guest, native != guest ? "  <--" : "");
+    printf("  %-6s before %016llx host %016llx ours %016llx%s\n", name, (unsigned long long)before,
+           (unsigned long long)native, (unsigned long long)guest, native != guest ? "  <--" : "");
 }
 
 static void show_bytes(const char *label, const u8 *p, unsigned size)
@@ -102,7 +103,8 @@ static void show_bytes(const char *label, const u8 *p, unsigned size)
 }
 
 /* Only if something changed or differs. */
-static void show_register(const char *kind, unsigned n, const u8 *before, const u8 *native, const u8 *guest, unsigned size)
+static void show_register(const char *kind, unsigned n, const u8 *before, const u8 *native, const u8 *guest,
+                          unsigned size)
 {
     if (!memcmp(before, native, size) && !memcmp(native, guest, size))
         return;
@@ -145,16 +147,21 @@ static void show_memory(const struct memory_image *before)
         if (arena_use(n / PAGE) != USE_RW || !memcmp(h, g, 8))
             continue;
         printf("  [%08x] before %016llx host %016llx ours %016llx  <--\n", ARENA + n,
-               (unsigned long long)get_u64(before->bytes + n), (unsigned long long)get_u64(h), (unsigned long long)get_u64(g));
+               (unsigned long long)get_u64(before->bytes + n), (unsigned long long)get_u64(h),
+               (unsigned long long)get_u64(g));
         shown++;
     }
 }
 
 static void show_operand(const struct test_case *t, const struct insn *i, const struct memory_image *before)
 {
-    u64 ea = (i->disp + (i->base < 16 ? t->before.gpr[i->base] : i->base == REG_RIP ? t->before.rip + i->len : 0) +
+    u64 ea = (i->disp +
+              (i->base < 16         ? t->before.gpr[i->base]
+               : i->base == REG_RIP ? t->before.rip + i->len
+                                    : 0) +
               ((i->index < 16 ? t->before.gpr[i->index] : 0) << i->scale))
-             << i->ashift >> i->ashift;
+                 << i->ashift >>
+             i->ashift;
     u64 linear = ea + code_base(t->kind) + (i->seg == SEG_GS ? GS_BASE : 0);
 
     printf("  operand at %llx", (unsigned long long)linear);

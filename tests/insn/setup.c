@@ -9,9 +9,9 @@
 enum page_use arena_use(unsigned page)
 {
     static const u8 uses[ARENA_PAGES] = {
-        [PAGE_CODE] = USE_CODE,   [PAGE_CODE + 1] = USE_CODE, [PAGE_DATA] = USE_RW,  [PAGE_DATA + 1] = USE_RW,
-        [PAGE_DATA + 2] = USE_RW, [PAGE_DATA + 3] = USE_RW,   [PAGE_RO] = USE_RO,    [PAGE_STACK] = USE_RW,
-        [PAGE_STACK + 1] = USE_RW};
+        [PAGE_CODE] = USE_CODE,   [PAGE_CODE + 1] = USE_CODE, [PAGE_DATA] = USE_RW,
+        [PAGE_DATA + 1] = USE_RW, [PAGE_DATA + 2] = USE_RW,   [PAGE_DATA + 3] = USE_RW,
+        [PAGE_RO] = USE_RO,       [PAGE_STACK] = USE_RW,      [PAGE_STACK + 1] = USE_RW};
     return page < ARENA_PAGES ? uses[page] : USE_NONE;
 }
 
@@ -93,7 +93,7 @@ static void setup_fp(struct random *r, struct test_case *t, bool avx)
     f->fcw = (u16)((random_below(r, 16) << 8) | (random_one_in(r, 3) ? random_below(r, 64) : 0x3f) | 0x40);
     f->fsw = (u16)(random_one_in(r, 2) ? random_below(r, 8) << 11 : random_u64(r) & 0x7f7f);
     if (!random_one_in(r, 20))
-        f->fsw &= (u16)~(~f->fcw & 0x3f); /* else an error is pending */
+        f->fsw &= (u16) ~(~f->fcw & 0x3f); /* else an error is pending */
     if (f->fsw & ~f->fcw & 0x3f)
         f->fsw |= 0x8080;
     f->ftw = random_one_in(r, 2) ? 0xff : (u8)random_u64(r);
@@ -137,7 +137,8 @@ void setup_state(struct random *r, struct test_case *t, bool avx)
     setup_fp(r, t, avx);
 }
 
-/* Base and index such that the sum with the displacement is `offset`. The base is preferred; alone, a scaled index only comes near it. */
+/* Base and index such that the sum with the displacement is `offset`. The base is preferred; alone, a scaled index only
+ * comes near it. */
 static void aim_memory(struct random *r, struct test_case *t, const struct insn *i, u64 offset)
 {
     u64 left = offset - (u64)i->disp;

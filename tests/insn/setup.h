@@ -1,6 +1,6 @@
 /*
- * The state before: random, but such that the instruction has something to do: memory operands, strings, stacks and branch targets lie in the arena
- * most of the time, at its edges and outside now and then.
+ * The state before: random, but such that the instruction has something to do: memory operands, strings, stacks and
+ * branch targets lie in the arena most of the time, at its edges and outside now and then.
  */
 #ifndef TESTS_INSN_SETUP_H
 #define TESTS_INSN_SETUP_H

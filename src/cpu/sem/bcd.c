@@ -1,8 +1,8 @@
 /*
  * AAA AAS DAA DAS AAM AAD, SALC, BOUND: not in 64-bit code, so the host cannot run them here. SDM volume 2.
  *
- * Flags that the manual leaves undefined are as processors of the P6 family and after have them: those of the last addition or logical
- * operation that the adjustment is made of.
+ * Flags that the manual leaves undefined are as processors of the P6 family and after have them: those of the last
+ * addition or logical operation that the adjustment is made of.
  */
 #include "cpu/fault.h"
 #include "cpu/sem/flags.h"
@@ -86,15 +86,15 @@ void sem_salc(struct cpu *c, const struct insn *i)
 }
 
 /* The bounds are signed and both inclusive. The upper one is not read where the lower one decides. */
-#define BOUND(S, T, bits)                                                                                      \
-    void sem_bound_##bits(struct cpu *c, const struct insn *i)                                                 \
-    {                                                                                                          \
-        u64 ea = op_ea(c, i);                                                                                  \
-        S index = (S)reg_get_##T(c, i->reg);                                                                   \
-        if (index < (S)seg_load_##T(c, i->seg, ea))                                                            \
-            cpu_fault(c, EXC_BR);                                                                              \
-        if (index > (S)seg_load_##T(c, i->seg, (ea + sizeof(T)) << i->ashift >> i->ashift))                    \
-            cpu_fault(c, EXC_BR);                                                                              \
+#define BOUND(S, T, bits)                                                                                              \
+    void sem_bound_##bits(struct cpu *c, const struct insn *i)                                                         \
+    {                                                                                                                  \
+        u64 ea = op_ea(c, i);                                                                                          \
+        S index = (S)reg_get_##T(c, i->reg);                                                                           \
+        if (index < (S)seg_load_##T(c, i->seg, ea))                                                                    \
+            cpu_fault(c, EXC_BR);                                                                                      \
+        if (index > (S)seg_load_##T(c, i->seg, (ea + sizeof(T)) << i->ashift >> i->ashift))                            \
+            cpu_fault(c, EXC_BR);                                                                                      \
     }
 BOUND(i16, u16, 16)
 BOUND(i32, u32, 32)

@@ -11,11 +11,11 @@ void sem_jmp(struct cpu *c, const struct insn *i)
     cpu_jump(c, branch_relative(c, i));
 }
 
-#define JCC(cc)                                                                                                \
-    void sem_j##cc(struct cpu *c, const struct insn *i)                                                        \
-    {                                                                                                          \
-        if (FLAG_COND_##cc(c->ax_flags))                                                                       \
-            cpu_jump(c, branch_relative(c, i));                                                                \
+#define JCC(cc)                                                                                                        \
+    void sem_j##cc(struct cpu *c, const struct insn *i)                                                                \
+    {                                                                                                                  \
+        if (FLAG_COND_##cc(c->ax_flags))                                                                               \
+            cpu_jump(c, branch_relative(c, i));                                                                        \
     }
 FLAG_CONDITIONS(JCC)
 
@@ -53,49 +53,50 @@ void sem_jcxz(struct cpu *c, const struct insn *i)
 }
 
 /*
- * CALL reads its target, pushes, and only then looks whether the target can be jumped to: SP goes back if not, the pushed bytes stay.
+ * CALL reads its target, pushes, and only then looks whether the target can be jumped to: SP goes back if not, the
+ * pushed bytes stay.
  */
-#define CALL_RET(T, bits)                                                                                      \
-    void sem_jmp_Ev_##bits##r(struct cpu *c, const struct insn *i)                                             \
-    {                                                                                                          \
-        cpu_jump(c, branch_check(c, i, reg_get_##T(c, i->rm)));                                                \
-    }                                                                                                          \
-    void sem_jmp_Ev_##bits##m(struct cpu *c, const struct insn *i)                                             \
-    {                                                                                                          \
-        cpu_jump(c, branch_check(c, i, op_load_##T(c, i)));                                                    \
-    }                                                                                                          \
-    static ALWAYS_INLINE void call_##T(struct cpu *c, const struct insn *i, u64 target)                        \
-    {                                                                                                          \
-        u64 sp = c->gpr[R_SP];                                                                                 \
-        push_##T(c, (T)cpu_next_rip(c));                                                                       \
-        if (!branch_allowed(c, i, &target)) {                                                                  \
-            c->gpr[R_SP] = sp;                                                                                 \
-            cpu_gp(c, 0);                                                                                      \
-        }                                                                                                      \
-        cpu_jump(c, target);                                                                                   \
-    }                                                                                                          \
-    void sem_call_##bits(struct cpu *c, const struct insn *i)                                                  \
-    {                                                                                                          \
-        call_##T(c, i, cpu_next_rip(c) + i->imm);                                                               \
-    }                                                                                                          \
-    void sem_call_Ev_##bits##r(struct cpu *c, const struct insn *i)                                            \
-    {                                                                                                          \
-        call_##T(c, i, reg_get_##T(c, i->rm));                                             \
-    }                                                                                                          \
-    void sem_call_Ev_##bits##m(struct cpu *c, const struct insn *i)                                            \
-    {                                                                                                          \
-        call_##T(c, i, op_load_##T(c, i));                                                 \
-    }                                                                                                          \
-    void sem_ret_##bits(struct cpu *c, const struct insn *i)                                                   \
-    {                                                                                                          \
-        u64 target = branch_check(c, i, peek_##T(c));                                                          \
-        stack_drop(c, sizeof(T));                                                                              \
-        cpu_jump(c, target);                                                                                   \
-    }                                                                                                          \
-    void sem_ret_Iw_##bits(struct cpu *c, const struct insn *i)                                                \
-    {                                                                                                          \
-        u64 target = branch_check(c, i, peek_##T(c));                                                          \
-        stack_drop(c, sizeof(T) + (u16)i->imm);                                                                \
-        cpu_jump(c, target);                                                                                   \
+#define CALL_RET(T, bits)                                                                                              \
+    void sem_jmp_Ev_##bits##r(struct cpu *c, const struct insn *i)                                                     \
+    {                                                                                                                  \
+        cpu_jump(c, branch_check(c, i, reg_get_##T(c, i->rm)));                                                        \
+    }                                                                                                                  \
+    void sem_jmp_Ev_##bits##m(struct cpu *c, const struct insn *i)                                                     \
+    {                                                                                                                  \
+        cpu_jump(c, branch_check(c, i, op_load_##T(c, i)));                                                            \
+    }                                                                                                                  \
+    static ALWAYS_INLINE void call_##T(struct cpu *c, const struct insn *i, u64 target)                                \
+    {                                                                                                                  \
+        u64 sp = c->gpr[R_SP];                                                                                         \
+        push_##T(c, (T)cpu_next_rip(c));                                                                               \
+        if (!branch_allowed(c, i, &target)) {                                                                          \
+            c->gpr[R_SP] = sp;                                                                                         \
+            cpu_gp(c, 0);                                                                                              \
+        }                                                                                                              \
+        cpu_jump(c, target);                                                                                           \
+    }                                                                                                                  \
+    void sem_call_##bits(struct cpu *c, const struct insn *i)                                                          \
+    {                                                                                                                  \
+        call_##T(c, i, cpu_next_rip(c) + i->imm);                                                                      \
+    }                                                                                                                  \
+    void sem_call_Ev_##bits##r(struct cpu *c, const struct insn *i)                                                    \
+    {                                                                                                                  \
+        call_##T(c, i, reg_get_##T(c, i->rm));                                                                         \
+    }                                                                                                                  \
+    void sem_call_Ev_##bits##m(struct cpu *c, const struct insn *i)                                                    \
+    {                                                                                                                  \
+        call_##T(c, i, op_load_##T(c, i));                                                                             \
+    }                                                                                                                  \
+    void sem_ret_##bits(struct cpu *c, const struct insn *i)                                                           \
+    {                                                                                                                  \
+        u64 target = branch_check(c, i, peek_##T(c));                                                                  \
+        stack_drop(c, sizeof(T));                                                                                      \
+        cpu_jump(c, target);                                                                                           \
+    }                                                                                                                  \
+    void sem_ret_Iw_##bits(struct cpu *c, const struct insn *i)                                                        \
+    {                                                                                                                  \
+        u64 target = branch_check(c, i, peek_##T(c));                                                                  \
+        stack_drop(c, sizeof(T) + (u16)i->imm);                                                                        \
+        cpu_jump(c, target);                                                                                           \
     }
 SEM_WIDE(CALL_RET)

@@ -1,6 +1,6 @@
 /*
- * Near branch targets: the checks that JMP, Jcc, CALL, RET and LOOP share. A target outside the code segment, or not canonical in 64-bit
- * code, is #GP(0) at the branch.
+ * Near branch targets: the checks that JMP, Jcc, CALL, RET and LOOP share. A target outside the code segment, or not
+ * canonical in 64-bit code, is #GP(0) at the branch.
  */
 #ifndef CPU_SEM_BRANCH_H
 #define CPU_SEM_BRANCH_H

@@ -1,6 +1,7 @@
 /*
- * Checks that depend on the state of the processor and on the row's attributes, made before the semantics: mode, privilege, CR0.EM and TS,
- * CR4.OSFXSR and OSXSAVE, XCR0, pending x87 errors, alignment of vector operands. SDM volume 2 section 2.4 and 3.1.1, volume 3 section 2.5.
+ * Checks that depend on the state of the processor and on the row's attributes, made before the semantics: mode,
+ * privilege, CR0.EM and TS, CR4.OSFXSR and OSXSAVE, XCR0, pending x87 errors, alignment of vector operands. SDM volume
+ * 2 section 2.4 and 3.1.1, volume 3 section 2.5.
  *
  * sem_check is made for constant `attrs`: each wrapper of table.c keeps the tests of its row only.
  */
@@ -12,10 +13,11 @@
 /* Attributes that ask for a wrapper. */
 #define CHECK_ATTRS (A_CPL0 | A_PROT | A_X87 | A_MMX | A_SSE | A_AVX | A_ALIGN)
 
-#define FSW_ES BIT(7) /* an unmasked exception is pending */
+#define FSW_ES  BIT(7) /* an unmasked exception is pending */
 #define FSW_TOP (7u << 11)
 
-/* Raises #MF for a pending x87 error; with CR0.NE clear tells the board instead (FERR#), whose interrupt is what the program waits for. */
+/* Raises #MF for a pending x87 error; with CR0.NE clear tells the board instead (FERR#), whose interrupt is what the
+ * program waits for. */
 void check_x87_pending(struct cpu *c);
 /* #NM, or #UD where EM means that. */
 _Noreturn void check_fpu_missing(struct cpu *c, u32 attrs);

@@ -42,61 +42,62 @@ void *lock_host(struct cpu *c, u64 linear, unsigned size)
     return mmu_rmw_host(c, c->mmu_index, linear, size);
 }
 
-#define LOCK_RMW(T)                                                                                            \
-    struct section_##T {                                                                                       \
-        const struct insn *i;                                                                                  \
-        u64 linear;                                                                                            \
-        rmw_op_##T *op;                                                                                        \
-        T old;                                                                                                 \
-    };                                                                                                         \
-                                                                                                               \
-    static void section_body_##T(struct cpu *c, void *arg)                                                     \
-    {                                                                                                          \
-        struct section_##T *s = arg;                                                                           \
-        s->old = rmw_slow_##T(c, s->i, s->linear, s->op);                                                      \
-    }                                                                                                          \
-                                                                                                               \
-    T lock_rmw_##T(struct cpu *c, const struct insn *i, u64 linear, rmw_op_##T *op)                            \
-    {                                                                                                          \
-        T *p = lock_host(c, linear, sizeof(T));                                                                \
-        if (!p) {                                                                                              \
-            struct section_##T s = {i, linear, op, 0};                                                         \
-            lock_section(c, section_body_##T, &s);                                                             \
-            return s.old;                                                                                      \
-        }                                                                                                      \
-        u32 flags = c->ax_flags;                                                                               \
-        T old = host_load_##T(p);                                                                              \
-        while (!host_cas_##T(p, &old, op(c, i, old)))                                                          \
-            c->ax_flags = flags;                                                                               \
-        mmu_rmw_done(c, linear, sizeof(T));                                                                    \
-        return old;                                                                                            \
-    }                                                                                                          \
-                                                                                                               \
-    /* The probe makes the fault of the write come first. Should another processor take the page away after it, the store still */ \
-    /* faults with nothing changed. */                                                                         \
-    T rmw_slow_##T(struct cpu *c, const struct insn *i, u64 linear, rmw_op_##T *op)                            \
-    {                                                                                                          \
-        mmu_probe(c, c->mmu_index, linear, sizeof(T), MMU_WRITE);                                              \
-        T old = mmu_load_##T(c, c->mmu_index, linear);                                                         \
-        u32 before = c->ax_flags;                                                                              \
-        T v = op(c, i, old);                                                                                   \
-        u32 after = c->ax_flags;                                                                               \
-        c->ax_flags = before;                                                                                  \
-        mmu_store_##T(c, c->mmu_index, linear, v);                                                             \
-        c->ax_flags = after;                                                                                   \
-        return old;                                                                                            \
+#define LOCK_RMW(T)                                                                                                    \
+    struct section_##T {                                                                                               \
+        const struct insn *i;                                                                                          \
+        u64 linear;                                                                                                    \
+        rmw_op_##T *op;                                                                                                \
+        T old;                                                                                                         \
+    };                                                                                                                 \
+                                                                                                                       \
+    static void section_body_##T(struct cpu *c, void *arg)                                                             \
+    {                                                                                                                  \
+        struct section_##T *s = arg;                                                                                   \
+        s->old = rmw_slow_##T(c, s->i, s->linear, s->op);                                                              \
+    }                                                                                                                  \
+                                                                                                                       \
+    T lock_rmw_##T(struct cpu *c, const struct insn *i, u64 linear, rmw_op_##T *op)                                    \
+    {                                                                                                                  \
+        T *p = lock_host(c, linear, sizeof(T));                                                                        \
+        if (!p) {                                                                                                      \
+            struct section_##T s = {i, linear, op, 0};                                                                 \
+            lock_section(c, section_body_##T, &s);                                                                     \
+            return s.old;                                                                                              \
+        }                                                                                                              \
+        u32 flags = c->ax_flags;                                                                                       \
+        T old = host_load_##T(p);                                                                                      \
+        while (!host_cas_##T(p, &old, op(c, i, old)))                                                                  \
+            c->ax_flags = flags;                                                                                       \
+        mmu_rmw_done(c, linear, sizeof(T));                                                                            \
+        return old;                                                                                                    \
+    }                                                                                                                  \
+                                                                                                                       \
+    /* The probe makes the fault of the write come first. Should another processor take the page away after it, the    \
+     * store still */                                                                                                  \
+    /* faults with nothing changed. */                                                                                 \
+    T rmw_slow_##T(struct cpu *c, const struct insn *i, u64 linear, rmw_op_##T *op)                                    \
+    {                                                                                                                  \
+        mmu_probe(c, c->mmu_index, linear, sizeof(T), MMU_WRITE);                                                      \
+        T old = mmu_load_##T(c, c->mmu_index, linear);                                                                 \
+        u32 before = c->ax_flags;                                                                                      \
+        T v = op(c, i, old);                                                                                           \
+        u32 after = c->ax_flags;                                                                                       \
+        c->ax_flags = before;                                                                                          \
+        mmu_store_##T(c, c->mmu_index, linear, v);                                                                     \
+        c->ax_flags = after;                                                                                           \
+        return old;                                                                                                    \
     }
 
 /* LOCK CMPXCHG as the host has it, at any alignment within a line; the C library's atomics want natural alignment. */
-#define HOST_CAS(T, suffix)                                                                                    \
-    static inline bool host_cas_##T(void *p, T *old, T v)                                                      \
-    {                                                                                                          \
-        bool done;                                                                                             \
-        __asm__ volatile("lock cmpxchg" suffix " %3, %1"                                                       \
-                         : "=@ccz"(done), "+m"(*(volatile char(*)[sizeof(T)])p), "+a"(*old)                    \
-                         : "r"(v)                                                                              \
-                         : "memory");                                                                          \
-        return done;                                                                                           \
+#define HOST_CAS(T, suffix)                                                                                            \
+    static inline bool host_cas_##T(void *p, T *old, T v)                                                              \
+    {                                                                                                                  \
+        bool done;                                                                                                     \
+        __asm__ volatile("lock cmpxchg" suffix " %3, %1"                                                               \
+                         : "=@ccz"(done), "+m"(*(volatile char(*)[sizeof(T)])p), "+a"(*old)                            \
+                         : "r"(v)                                                                                      \
+                         : "memory");                                                                                  \
+        return done;                                                                                                   \
     }
 
 HOST_CAS(u8, "b")

@@ -60,13 +60,13 @@ void sem_clflush(struct cpu *c, const struct insn *i)
 }
 
 /* RDRAND and RDSEED: there is always a number. */
-#define RANDOM(T, bits)                                                                                        \
-    void sem_rdrand_##bits(struct cpu *c, const struct insn *i)                                                \
-    {                                                                                                          \
-        T v;                                                                                                   \
-        door_random(c->loop, &v, sizeof(v));                                                                   \
-        reg_set_##T(c, i->rm, v);                                                                              \
-        c->ax_flags = AX_FIXED | AX_CF;                                                                        \
+#define RANDOM(T, bits)                                                                                                \
+    void sem_rdrand_##bits(struct cpu *c, const struct insn *i)                                                        \
+    {                                                                                                                  \
+        T v;                                                                                                           \
+        door_random(c->loop, &v, sizeof(v));                                                                           \
+        reg_set_##T(c, i->rm, v);                                                                                      \
+        c->ax_flags = AX_FIXED | AX_CF;                                                                                \
     }
 SEM_WIDE(RANDOM)
 

@@ -1,72 +1,74 @@
 /*
- * MOV MOVZX MOVSX MOVSXD MOVBE MOVNTI LEA XCHG XADD CMPXCHG CMPXCHG8B CMPXCHG16B XLAT CMOVcc SETcc, CBW to CQO. SDM volume 2.
+ * MOV MOVZX MOVSX MOVSXD MOVBE MOVNTI LEA XCHG XADD CMPXCHG CMPXCHG8B CMPXCHG16B XLAT CMOVcc SETcc, CBW to CQO. SDM
+ * volume 2.
  */
 #include "cpu/fault.h"
 #include "cpu/sem/flags.h"
 #include "cpu/sem/lock.h"
 #include "cpu/sem/sem_list.h"
 
-#define MOV(T, E, G, R, M)                                                                                     \
-    void sem_mov_##E##_##G##R(struct cpu *c, const struct insn *i)                                             \
-    {                                                                                                          \
-        reg_set_##T(c, i->rm, reg_get_##T(c, i->reg));                                                         \
-    }                                                                                                          \
-    void sem_mov_##E##_##G##M(struct cpu *c, const struct insn *i)                                             \
-    {                                                                                                          \
-        op_store_##T(c, i, reg_get_##T(c, i->reg));                                                            \
-    }                                                                                                          \
-    void sem_mov_##G##_##E##R(struct cpu *c, const struct insn *i)                                             \
-    {                                                                                                          \
-        reg_set_##T(c, i->reg, reg_get_##T(c, i->rm));                                                         \
-    }                                                                                                          \
-    void sem_mov_##G##_##E##M(struct cpu *c, const struct insn *i)                                             \
-    {                                                                                                          \
-        reg_set_##T(c, i->reg, op_load_##T(c, i));                                                             \
-    }                                                                                                          \
-    void sem_mov_##E##_I##R(struct cpu *c, const struct insn *i)                                               \
-    {                                                                                                          \
-        reg_set_##T(c, i->rm, (T)i->imm);                                                                      \
-    }                                                                                                          \
-    void sem_mov_##E##_I##M(struct cpu *c, const struct insn *i)                                               \
-    {                                                                                                          \
-        op_store_##T(c, i, (T)i->imm);                                                                         \
+#define MOV(T, E, G, R, M)                                                                                             \
+    void sem_mov_##E##_##G##R(struct cpu *c, const struct insn *i)                                                     \
+    {                                                                                                                  \
+        reg_set_##T(c, i->rm, reg_get_##T(c, i->reg));                                                                 \
+    }                                                                                                                  \
+    void sem_mov_##E##_##G##M(struct cpu *c, const struct insn *i)                                                     \
+    {                                                                                                                  \
+        op_store_##T(c, i, reg_get_##T(c, i->reg));                                                                    \
+    }                                                                                                                  \
+    void sem_mov_##G##_##E##R(struct cpu *c, const struct insn *i)                                                     \
+    {                                                                                                                  \
+        reg_set_##T(c, i->reg, reg_get_##T(c, i->rm));                                                                 \
+    }                                                                                                                  \
+    void sem_mov_##G##_##E##M(struct cpu *c, const struct insn *i)                                                     \
+    {                                                                                                                  \
+        reg_set_##T(c, i->reg, op_load_##T(c, i));                                                                     \
+    }                                                                                                                  \
+    void sem_mov_##E##_I##R(struct cpu *c, const struct insn *i)                                                       \
+    {                                                                                                                  \
+        reg_set_##T(c, i->rm, (T)i->imm);                                                                              \
+    }                                                                                                                  \
+    void sem_mov_##E##_I##M(struct cpu *c, const struct insn *i)                                                       \
+    {                                                                                                                  \
+        op_store_##T(c, i, (T)i->imm);                                                                                 \
     }
 MOV(u8, Eb, Gb, _r, _m)
 MOV(u16, Ev, Gv, _16r, _16m)
 MOV(u32, Ev, Gv, _32r, _32m)
 MOV(u64, Ev, Gv, _64r, _64m)
 
-/* Into and out of the accumulator at an absolute address, immediate into the register of the opcode, and the loads and stores that are ordinary ones to us. */
-#define MOV_SHORT(T, bits)                                                                                     \
-    void sem_mov_rAX_Ov_##bits(struct cpu *c, const struct insn *i)                                            \
-    {                                                                                                          \
-        reg_set_##T(c, R_AX, op_load_##T(c, i));                                                               \
-    }                                                                                                          \
-    void sem_mov_Ov_rAX_##bits(struct cpu *c, const struct insn *i)                                            \
-    {                                                                                                          \
-        op_store_##T(c, i, reg_get_##T(c, R_AX));                                                              \
-    }                                                                                                          \
-    void sem_mov_Zv_Iv_##bits(struct cpu *c, const struct insn *i)                                             \
-    {                                                                                                          \
-        reg_set_##T(c, i->reg, (T)i->imm);                                                                     \
-    }                                                                                                          \
-    void sem_movbe_Gv_Mv_##bits(struct cpu *c, const struct insn *i)                                           \
-    {                                                                                                          \
-        reg_set_##T(c, i->reg, __builtin_bswap##bits(op_load_##T(c, i)));                                      \
-    }                                                                                                          \
-    void sem_movbe_Mv_Gv_##bits(struct cpu *c, const struct insn *i)                                           \
-    {                                                                                                          \
-        op_store_##T(c, i, __builtin_bswap##bits(reg_get_##T(c, i->reg)));                                     \
-    }                                                                                                          \
-    void sem_lea_##bits(struct cpu *c, const struct insn *i)                                                   \
-    {                                                                                                          \
-        reg_set_##T(c, i->reg, (T)op_ea(c, i));                                                                \
-    }                                                                                                          \
-    void sem_xchg_Zv_rAX_##bits(struct cpu *c, const struct insn *i)                                           \
-    {                                                                                                          \
-        T v = reg_get_##T(c, R_AX);                                                                            \
-        reg_set_##T(c, R_AX, reg_get_##T(c, i->reg));                                                          \
-        reg_set_##T(c, i->reg, v);                                                                             \
+/* Into and out of the accumulator at an absolute address, immediate into the register of the opcode, and the loads and
+ * stores that are ordinary ones to us. */
+#define MOV_SHORT(T, bits)                                                                                             \
+    void sem_mov_rAX_Ov_##bits(struct cpu *c, const struct insn *i)                                                    \
+    {                                                                                                                  \
+        reg_set_##T(c, R_AX, op_load_##T(c, i));                                                                       \
+    }                                                                                                                  \
+    void sem_mov_Ov_rAX_##bits(struct cpu *c, const struct insn *i)                                                    \
+    {                                                                                                                  \
+        op_store_##T(c, i, reg_get_##T(c, R_AX));                                                                      \
+    }                                                                                                                  \
+    void sem_mov_Zv_Iv_##bits(struct cpu *c, const struct insn *i)                                                     \
+    {                                                                                                                  \
+        reg_set_##T(c, i->reg, (T)i->imm);                                                                             \
+    }                                                                                                                  \
+    void sem_movbe_Gv_Mv_##bits(struct cpu *c, const struct insn *i)                                                   \
+    {                                                                                                                  \
+        reg_set_##T(c, i->reg, __builtin_bswap##bits(op_load_##T(c, i)));                                              \
+    }                                                                                                                  \
+    void sem_movbe_Mv_Gv_##bits(struct cpu *c, const struct insn *i)                                                   \
+    {                                                                                                                  \
+        op_store_##T(c, i, __builtin_bswap##bits(reg_get_##T(c, i->reg)));                                             \
+    }                                                                                                                  \
+    void sem_lea_##bits(struct cpu *c, const struct insn *i)                                                           \
+    {                                                                                                                  \
+        reg_set_##T(c, i->reg, (T)op_ea(c, i));                                                                        \
+    }                                                                                                                  \
+    void sem_xchg_Zv_rAX_##bits(struct cpu *c, const struct insn *i)                                                   \
+    {                                                                                                                  \
+        T v = reg_get_##T(c, R_AX);                                                                                    \
+        reg_set_##T(c, R_AX, reg_get_##T(c, i->reg));                                                                  \
+        reg_set_##T(c, i->reg, v);                                                                                     \
     }
 SEM_WIDE(MOV_SHORT)
 
@@ -86,19 +88,19 @@ void sem_movnti_64(struct cpu *c, const struct insn *i)
 }
 
 /* Widening: SRC the type that is read, S its signed or unsigned kind that is widened. */
-#define MOV_WIDEN(name, SRC, S, T, bits)                                                                       \
-    void sem_##name##_##bits##r(struct cpu *c, const struct insn *i)                                           \
-    {                                                                                                          \
-        reg_set_##T(c, i->reg, (T)(S)reg_get_##SRC(c, i->rm));                                                 \
-    }                                                                                                          \
-    void sem_##name##_##bits##m(struct cpu *c, const struct insn *i)                                           \
-    {                                                                                                          \
-        reg_set_##T(c, i->reg, (T)(S)op_load_##SRC(c, i));                                                     \
+#define MOV_WIDEN(name, SRC, S, T, bits)                                                                               \
+    void sem_##name##_##bits##r(struct cpu *c, const struct insn *i)                                                   \
+    {                                                                                                                  \
+        reg_set_##T(c, i->reg, (T)(S)reg_get_##SRC(c, i->rm));                                                         \
+    }                                                                                                                  \
+    void sem_##name##_##bits##m(struct cpu *c, const struct insn *i)                                                   \
+    {                                                                                                                  \
+        reg_set_##T(c, i->reg, (T)(S)op_load_##SRC(c, i));                                                             \
     }
-#define MOV_WIDEN_ALL(T, bits)                                                                                 \
-    MOV_WIDEN(movzx_Gv_Eb, u8, u8, T, bits)                                                                    \
-    MOV_WIDEN(movzx_Gv_Ew, u16, u16, T, bits)                                                                  \
-    MOV_WIDEN(movsx_Gv_Eb, u8, i8, T, bits)                                                                    \
+#define MOV_WIDEN_ALL(T, bits)                                                                                         \
+    MOV_WIDEN(movzx_Gv_Eb, u8, u8, T, bits)                                                                            \
+    MOV_WIDEN(movzx_Gv_Ew, u16, u16, T, bits)                                                                          \
+    MOV_WIDEN(movsx_Gv_Eb, u8, i8, T, bits)                                                                            \
     MOV_WIDEN(movsx_Gv_Ew, u16, i16, T, bits)
 SEM_WIDE(MOV_WIDEN_ALL)
 MOV_WIDEN(movsxd, u16, i16, u16, 16)
@@ -106,67 +108,67 @@ MOV_WIDEN(movsxd, u32, i32, u32, 32)
 MOV_WIDEN(movsxd, u32, i32, u64, 64)
 
 /* With memory it is always locked. */
-#define XCHG(T, E, G, R, M)                                                                                    \
-    static T xchg_##T(struct cpu *c, const struct insn *i, T old)                                              \
-    {                                                                                                          \
-        return reg_get_##T(c, i->reg);                                                                         \
-    }                                                                                                          \
-    void sem_xchg_##E##_##G##R(struct cpu *c, const struct insn *i)                                            \
-    {                                                                                                          \
-        T v = reg_get_##T(c, i->rm);                                                                           \
-        reg_set_##T(c, i->rm, reg_get_##T(c, i->reg));                                                         \
-        reg_set_##T(c, i->reg, v);                                                                             \
-    }                                                                                                          \
-    void sem_xchg_##E##_##G##M(struct cpu *c, const struct insn *i)                                            \
-    {                                                                                                          \
-        T old = lock_rmw_##T(c, i, op_linear(c, i, sizeof(T), MMU_WRITE), xchg_##T);                           \
-        reg_set_##T(c, i->reg, old);                                                                           \
+#define XCHG(T, E, G, R, M)                                                                                            \
+    static T xchg_##T(struct cpu *c, const struct insn *i, T old)                                                      \
+    {                                                                                                                  \
+        return reg_get_##T(c, i->reg);                                                                                 \
+    }                                                                                                                  \
+    void sem_xchg_##E##_##G##R(struct cpu *c, const struct insn *i)                                                    \
+    {                                                                                                                  \
+        T v = reg_get_##T(c, i->rm);                                                                                   \
+        reg_set_##T(c, i->rm, reg_get_##T(c, i->reg));                                                                 \
+        reg_set_##T(c, i->reg, v);                                                                                     \
+    }                                                                                                                  \
+    void sem_xchg_##E##_##G##M(struct cpu *c, const struct insn *i)                                                    \
+    {                                                                                                                  \
+        T old = lock_rmw_##T(c, i, op_linear(c, i, sizeof(T), MMU_WRITE), xchg_##T);                                   \
+        reg_set_##T(c, i->reg, old);                                                                                   \
     }
 
 /* The sum goes in last: it stays where both operands are one register. */
-#define XADD(T, E, G, R, M)                                                                                    \
-    static ALWAYS_INLINE T xadd_##T(struct cpu *c, const struct insn *i, T old)                                \
-    {                                                                                                          \
-        return flag_add_##T(c, old, reg_get_##T(c, i->reg));                                                   \
-    }                                                                                                          \
-    void sem_xadd_##E##_##G##R(struct cpu *c, const struct insn *i)                                            \
-    {                                                                                                          \
-        T old = reg_get_##T(c, i->rm);                                                                         \
-        T sum = xadd_##T(c, i, old);                                                                           \
-        reg_set_##T(c, i->reg, old);                                                                           \
-        reg_set_##T(c, i->rm, sum);                                                                            \
-    }                                                                                                          \
-    void sem_xadd_##E##_##G##M(struct cpu *c, const struct insn *i)                                            \
-    {                                                                                                          \
-        T old = rmw_##T(c, i, op_linear(c, i, sizeof(T), MMU_WRITE), xadd_##T);                                \
-        reg_set_##T(c, i->reg, old);                                                                           \
+#define XADD(T, E, G, R, M)                                                                                            \
+    static ALWAYS_INLINE T xadd_##T(struct cpu *c, const struct insn *i, T old)                                        \
+    {                                                                                                                  \
+        return flag_add_##T(c, old, reg_get_##T(c, i->reg));                                                           \
+    }                                                                                                                  \
+    void sem_xadd_##E##_##G##R(struct cpu *c, const struct insn *i)                                                    \
+    {                                                                                                                  \
+        T old = reg_get_##T(c, i->rm);                                                                                 \
+        T sum = xadd_##T(c, i, old);                                                                                   \
+        reg_set_##T(c, i->reg, old);                                                                                   \
+        reg_set_##T(c, i->rm, sum);                                                                                    \
+    }                                                                                                                  \
+    void sem_xadd_##E##_##G##M(struct cpu *c, const struct insn *i)                                                    \
+    {                                                                                                                  \
+        T old = rmw_##T(c, i, op_linear(c, i, sizeof(T), MMU_WRITE), xadd_##T);                                        \
+        reg_set_##T(c, i->reg, old);                                                                                   \
     }
 
 /* Memory is written in any case: with the old value where it differs. A register is not. */
-#define CMPXCHG(T, E, G, R, M)                                                                                 \
-    static ALWAYS_INLINE T cmpxchg_##T(struct cpu *c, const struct insn *i, T old)                             \
-    {                                                                                                          \
-        T expected = reg_get_##T(c, R_AX);                                                                     \
-        flag_cmp_##T(c, expected, old);                                                                        \
-        return old == expected ? reg_get_##T(c, i->reg) : old;                                                 \
-    }                                                                                                          \
-    void sem_cmpxchg_##E##_##G##R(struct cpu *c, const struct insn *i)                                         \
-    {                                                                                                          \
-        T old = reg_get_##T(c, i->rm);                                                                         \
-        T v = cmpxchg_##T(c, i, old);                                                                          \
-        if (c->ax_flags & AX_ZF)                                                                               \
-            reg_set_##T(c, i->rm, v);                                                                          \
-        else                                                                                                   \
-            reg_set_##T(c, R_AX, old);                                                                         \
-    }                                                                                                          \
-    void sem_cmpxchg_##E##_##G##M(struct cpu *c, const struct insn *i)                                         \
-    {                                                                                                          \
-        T old = rmw_##T(c, i, op_linear(c, i, sizeof(T), MMU_WRITE), cmpxchg_##T);                             \
-        if (!(c->ax_flags & AX_ZF))                                                                            \
-            reg_set_##T(c, R_AX, old);                                                                         \
+#define CMPXCHG(T, E, G, R, M)                                                                                         \
+    static ALWAYS_INLINE T cmpxchg_##T(struct cpu *c, const struct insn *i, T old)                                     \
+    {                                                                                                                  \
+        T expected = reg_get_##T(c, R_AX);                                                                             \
+        flag_cmp_##T(c, expected, old);                                                                                \
+        return old == expected ? reg_get_##T(c, i->reg) : old;                                                         \
+    }                                                                                                                  \
+    void sem_cmpxchg_##E##_##G##R(struct cpu *c, const struct insn *i)                                                 \
+    {                                                                                                                  \
+        T old = reg_get_##T(c, i->rm);                                                                                 \
+        T v = cmpxchg_##T(c, i, old);                                                                                  \
+        if (c->ax_flags & AX_ZF)                                                                                       \
+            reg_set_##T(c, i->rm, v);                                                                                  \
+        else                                                                                                           \
+            reg_set_##T(c, R_AX, old);                                                                                 \
+    }                                                                                                                  \
+    void sem_cmpxchg_##E##_##G##M(struct cpu *c, const struct insn *i)                                                 \
+    {                                                                                                                  \
+        T old = rmw_##T(c, i, op_linear(c, i, sizeof(T), MMU_WRITE), cmpxchg_##T);                                     \
+        if (!(c->ax_flags & AX_ZF))                                                                                    \
+            reg_set_##T(c, R_AX, old);                                                                                 \
     }
 
-#define MOVE_SIZES(M)                                                                                          \
+#define MOVE_SIZES(M)                                                                                                  \
     M(u8, Eb, Gb, _r, _m) M(u16, Ev, Gv, _16r, _16m) M(u32, Ev, Gv, _32r, _32m) M(u64, Ev, Gv, _64r, _64m)
 MOVE_SIZES(XCHG)
 MOVE_SIZES(XADD)
@@ -210,26 +212,25 @@ void sem_xlat(struct cpu *c, const struct insn *i)
 }
 
 /* The source is read in any case, and a 32-bit destination is written in any case. */
-#define CMOV(cc, T, bits)                                                                                      \
-    void sem_cmov##cc##_##bits##r(struct cpu *c, const struct insn *i)                                         \
-    {                                                                                                          \
-        T v = reg_get_##T(c, i->rm);                                                                           \
-        reg_set_##T(c, i->reg, FLAG_COND_##cc(c->ax_flags) ? v : reg_get_##T(c, i->reg));                      \
-    }                                                                                                          \
-    void sem_cmov##cc##_##bits##m(struct cpu *c, const struct insn *i)                                         \
-    {                                                                                                          \
-        T v = op_load_##T(c, i);                                                                               \
-        reg_set_##T(c, i->reg, FLAG_COND_##cc(c->ax_flags) ? v : reg_get_##T(c, i->reg));                      \
+#define CMOV(cc, T, bits)                                                                                              \
+    void sem_cmov##cc##_##bits##r(struct cpu *c, const struct insn *i)                                                 \
+    {                                                                                                                  \
+        T v = reg_get_##T(c, i->rm);                                                                                   \
+        reg_set_##T(c, i->reg, FLAG_COND_##cc(c->ax_flags) ? v : reg_get_##T(c, i->reg));                              \
+    }                                                                                                                  \
+    void sem_cmov##cc##_##bits##m(struct cpu *c, const struct insn *i)                                                 \
+    {                                                                                                                  \
+        T v = op_load_##T(c, i);                                                                                       \
+        reg_set_##T(c, i->reg, FLAG_COND_##cc(c->ax_flags) ? v : reg_get_##T(c, i->reg));                              \
     }
-#define CMOV_SET(cc)                                                                                           \
-    CMOV(cc, u16, 16) CMOV(cc, u32, 32) CMOV(cc, u64, 64)                                                      \
-    void sem_set##cc##_r(struct cpu *c, const struct insn *i)                                                  \
-    {                                                                                                          \
-        reg_set_u8(c, i->rm, FLAG_COND_##cc(c->ax_flags) ? 1 : 0);                                             \
-    }                                                                                                          \
-    void sem_set##cc##_m(struct cpu *c, const struct insn *i)                                                  \
-    {                                                                                                          \
-        op_store_u8(c, i, FLAG_COND_##cc(c->ax_flags) ? 1 : 0);                                                \
+#define CMOV_SET(cc)                                                                                                   \
+    CMOV(cc, u16, 16) CMOV(cc, u32, 32) CMOV(cc, u64, 64) void sem_set##cc##_r(struct cpu *c, const struct insn *i)    \
+    {                                                                                                                  \
+        reg_set_u8(c, i->rm, FLAG_COND_##cc(c->ax_flags) ? 1 : 0);                                                     \
+    }                                                                                                                  \
+    void sem_set##cc##_m(struct cpu *c, const struct insn *i)                                                          \
+    {                                                                                                                  \
+        op_store_u8(c, i, FLAG_COND_##cc(c->ax_flags) ? 1 : 0);                                                        \
     }
 FLAG_CONDITIONS(CMOV_SET)
 

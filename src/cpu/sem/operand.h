@@ -1,6 +1,6 @@
 /*
- * Operands by type name, for the templates of cpu/sem: reg_get_u32(c, n), reg_set_u32(c, n, v), and host addresses of memory operands
- * that are plain RAM with a translation at hand.
+ * Operands by type name, for the templates of cpu/sem: reg_get_u32(c, n), reg_set_u32(c, n, v), and host addresses of
+ * memory operands that are plain RAM with a translation at hand.
  */
 #ifndef CPU_SEM_OPERAND_H
 #define CPU_SEM_OPERAND_H
@@ -48,7 +48,8 @@ static ALWAYS_INLINE void reg_set_u64(struct cpu *c, unsigned n, u64 v)
     c->gpr[n] = v;
 }
 
-/* Address arithmetic in a width of 16, 32 or 64 bits, given as insn.ashift: SI, DI, CX in string instructions and loops. */
+/* Address arithmetic in a width of 16, 32 or 64 bits, given as insn.ashift: SI, DI, CX in string instructions and
+ * loops. */
 static ALWAYS_INLINE u64 areg_get(const struct cpu *c, const struct insn *i, unsigned n)
 {
     return c->gpr[n] << i->ashift >> i->ashift;
@@ -89,7 +90,7 @@ static ALWAYS_INLINE void *tlb_host_rmw(const struct cpu *c, u64 linear, unsigne
 }
 
 /* M(type, bits) for the operand sizes that SEM_V and SEM_VRM name. */
-#define SEM_WIDE(M) M(u16, 16) M(u32, 32) M(u64, 64)
+#define SEM_WIDE(M)  M(u16, 16) M(u32, 32) M(u64, 64)
 /* For SEM_Y and SEM_YRM. */
 #define SEM_DWIDE(M) M(u32, 32) M(u64, 64)
 

@@ -1,10 +1,10 @@
 /*
- * PUSH POP PUSHA POPA PUSHF POPF ENTER LEAVE. SDM volume 2, volume 1 section 6.2; PUSHF and POPF in virtual-8086 mode: volume 3
- * section 21.3.
+ * PUSH POP PUSHA POPA PUSHF POPF ENTER LEAVE. SDM volume 2, volume 1 section 6.2; PUSHF and POPF in virtual-8086 mode:
+ * volume 3 section 21.3.
  */
+#include "cpu/sem/stack.h"
 #include "cpu/sem/flags.h"
 #include "cpu/sem/sem_list.h"
-#include "cpu/sem/stack.h"
 
 /* Offset in the stack segment, cut to SP's width. */
 static u64 stack_wrap(const struct cpu *c, u64 offset)
@@ -58,55 +58,56 @@ static void stack_store(struct cpu *c, u64 offset, u64 v, unsigned size)
 }
 
 /* POP to memory: SP is already past the value in the address computation, but not yet if the store faults. */
-#define PUSH_POP(T, bits)                                                                                      \
-    void sem_push_Zv_##bits(struct cpu *c, const struct insn *i)                                               \
-    {                                                                                                          \
-        push_##T(c, reg_get_##T(c, i->reg));                                                                   \
-    }                                                                                                          \
-    void sem_push_I_##bits(struct cpu *c, const struct insn *i)                                                \
-    {                                                                                                          \
-        push_##T(c, (T)i->imm);                                                                                \
-    }                                                                                                          \
-    void sem_push_Ev_##bits##r(struct cpu *c, const struct insn *i)                                            \
-    {                                                                                                          \
-        push_##T(c, reg_get_##T(c, i->rm));                                                                    \
-    }                                                                                                          \
-    void sem_push_Ev_##bits##m(struct cpu *c, const struct insn *i)                                            \
-    {                                                                                                          \
-        push_##T(c, op_load_##T(c, i));                                                                        \
-    }                                                                                                          \
-    void sem_pop_Zv_##bits(struct cpu *c, const struct insn *i)                                                \
-    {                                                                                                          \
-        T v = peek_##T(c);                                                                                     \
-        stack_drop(c, sizeof(T));                                                                              \
-        reg_set_##T(c, i->reg, v);                                                                             \
-    }                                                                                                          \
-    void sem_pop_Ev_##bits##r(struct cpu *c, const struct insn *i)                                             \
-    {                                                                                                          \
-        T v = peek_##T(c);                                                                                     \
-        stack_drop(c, sizeof(T));                                                                              \
-        reg_set_##T(c, i->rm, v);                                                                              \
-    }                                                                                                          \
-    void sem_pop_Ev_##bits##m(struct cpu *c, const struct insn *i)                                             \
-    {                                                                                                          \
-        T v = peek_##T(c);                                                                                     \
-        u64 sp = c->gpr[R_SP];                                                                                 \
-        stack_drop(c, sizeof(T));                                                                              \
-        u64 ea = op_ea(c, i), popped = c->gpr[R_SP];                                                           \
-        c->gpr[R_SP] = sp;                                                                                     \
-        seg_store_##T(c, i->seg, ea, v);                                                                       \
-        c->gpr[R_SP] = popped;                                                                                 \
-    }                                                                                                          \
-    void sem_leave_##bits(struct cpu *c, const struct insn *i)                                                 \
-    {                                                                                                          \
-        u64 frame = stack_wrap(c, c->gpr[R_BP]);                                                               \
-        T v = (T)stack_load(c, frame, sizeof(T));                                                              \
-        sp_set(c, frame + sizeof(T));                                                                          \
-        reg_set_##T(c, R_BP, v);                                                                               \
+#define PUSH_POP(T, bits)                                                                                              \
+    void sem_push_Zv_##bits(struct cpu *c, const struct insn *i)                                                       \
+    {                                                                                                                  \
+        push_##T(c, reg_get_##T(c, i->reg));                                                                           \
+    }                                                                                                                  \
+    void sem_push_I_##bits(struct cpu *c, const struct insn *i)                                                        \
+    {                                                                                                                  \
+        push_##T(c, (T)i->imm);                                                                                        \
+    }                                                                                                                  \
+    void sem_push_Ev_##bits##r(struct cpu *c, const struct insn *i)                                                    \
+    {                                                                                                                  \
+        push_##T(c, reg_get_##T(c, i->rm));                                                                            \
+    }                                                                                                                  \
+    void sem_push_Ev_##bits##m(struct cpu *c, const struct insn *i)                                                    \
+    {                                                                                                                  \
+        push_##T(c, op_load_##T(c, i));                                                                                \
+    }                                                                                                                  \
+    void sem_pop_Zv_##bits(struct cpu *c, const struct insn *i)                                                        \
+    {                                                                                                                  \
+        T v = peek_##T(c);                                                                                             \
+        stack_drop(c, sizeof(T));                                                                                      \
+        reg_set_##T(c, i->reg, v);                                                                                     \
+    }                                                                                                                  \
+    void sem_pop_Ev_##bits##r(struct cpu *c, const struct insn *i)                                                     \
+    {                                                                                                                  \
+        T v = peek_##T(c);                                                                                             \
+        stack_drop(c, sizeof(T));                                                                                      \
+        reg_set_##T(c, i->rm, v);                                                                                      \
+    }                                                                                                                  \
+    void sem_pop_Ev_##bits##m(struct cpu *c, const struct insn *i)                                                     \
+    {                                                                                                                  \
+        T v = peek_##T(c);                                                                                             \
+        u64 sp = c->gpr[R_SP];                                                                                         \
+        stack_drop(c, sizeof(T));                                                                                      \
+        u64 ea = op_ea(c, i), popped = c->gpr[R_SP];                                                                   \
+        c->gpr[R_SP] = sp;                                                                                             \
+        seg_store_##T(c, i->seg, ea, v);                                                                               \
+        c->gpr[R_SP] = popped;                                                                                         \
+    }                                                                                                                  \
+    void sem_leave_##bits(struct cpu *c, const struct insn *i)                                                         \
+    {                                                                                                                  \
+        u64 frame = stack_wrap(c, c->gpr[R_BP]);                                                                       \
+        T v = (T)stack_load(c, frame, sizeof(T));                                                                      \
+        sp_set(c, frame + sizeof(T));                                                                                  \
+        reg_set_##T(c, R_BP, v);                                                                                       \
     }
 SEM_WIDE(PUSH_POP)
 
-/* A selector of operand size 4 is written as 16 bits: the upper half of the slot stays. Of size 8 it is zero-extended. */
+/* A selector of operand size 4 is written as 16 bits: the upper half of the slot stays. Of size 8 it is zero-extended.
+ */
 static void push_selector(struct cpu *c, const struct insn *i, unsigned seg)
 {
     u16 sel = c->seg[seg].sel;
@@ -119,10 +120,10 @@ static void push_selector(struct cpu *c, const struct insn *i, unsigned seg)
     }
 }
 
-#define PUSH_SELECTOR(name, seg)                                                                               \
-    void sem_push_##name(struct cpu *c, const struct insn *i)                                                  \
-    {                                                                                                          \
-        push_selector(c, i, seg);                                                                              \
+#define PUSH_SELECTOR(name, seg)                                                                                       \
+    void sem_push_##name(struct cpu *c, const struct insn *i)                                                          \
+    {                                                                                                                  \
+        push_selector(c, i, seg);                                                                                      \
     }
 PUSH_SELECTOR(es, SEG_ES)
 PUSH_SELECTOR(cs, SEG_CS)
@@ -152,8 +153,8 @@ void sem_popa(struct cpu *c, const struct insn *i)
 }
 
 /*
- * The frame pointers of outer levels are copied through rBP, counting down; nothing is changed until the new top of the stack is known to be
- * writable.
+ * The frame pointers of outer levels are copied through rBP, counting down; nothing is changed until the new top of the
+ * stack is known to be writable.
  */
 void sem_enter(struct cpu *c, const struct insn *i)
 {

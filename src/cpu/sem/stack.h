@@ -1,6 +1,6 @@
 /*
- * Push and pop in the cases that matter for speed: a flat stack, 64 or 32 bits wide, in RAM with a translation at hand. All else is
- * cpu/access.h's.
+ * Push and pop in the cases that matter for speed: a flat stack, 64 or 32 bits wide, in RAM with a translation at hand.
+ * All else is cpu/access.h's.
  */
 #ifndef CPU_SEM_STACK_H
 #define CPU_SEM_STACK_H
@@ -16,24 +16,24 @@ static ALWAYS_INLINE bool stack_is_flat(const struct cpu *c, u64 *sp)
     return c->stack_size == 4 && (c->flat_segs >> SEG_SS & 1);
 }
 
-#define STACK_FAST(T)                                                                                          \
-    static ALWAYS_INLINE void push_##T(struct cpu *c, T v)                                                     \
-    {                                                                                                          \
-        u64 sp = c->gpr[R_SP] - sizeof(T);                                                                     \
-        void *p = stack_is_flat(c, &sp) ? tlb_host_write(c, sp, sizeof(T)) : NULL;                             \
-        if (unlikely(!p)) {                                                                                    \
-            stack_push(c, v, sizeof(T));                                                                       \
-            return;                                                                                            \
-        }                                                                                                      \
-        host_store_##T(p, v);                                                                                  \
-        c->gpr[R_SP] = sp;                                                                                     \
-    }                                                                                                          \
-    /* The value on top, without a change to SP. */                                                            \
-    static ALWAYS_INLINE T peek_##T(struct cpu *c)                                                             \
-    {                                                                                                          \
-        u64 sp = c->gpr[R_SP];                                                                                 \
-        void *p = stack_is_flat(c, &sp) ? tlb_host_read(c, sp, sizeof(T)) : NULL;                              \
-        return likely(p) ? host_load_##T(p) : (T)stack_peek(c, 0, sizeof(T));                                  \
+#define STACK_FAST(T)                                                                                                  \
+    static ALWAYS_INLINE void push_##T(struct cpu *c, T v)                                                             \
+    {                                                                                                                  \
+        u64 sp = c->gpr[R_SP] - sizeof(T);                                                                             \
+        void *p = stack_is_flat(c, &sp) ? tlb_host_write(c, sp, sizeof(T)) : NULL;                                     \
+        if (unlikely(!p)) {                                                                                            \
+            stack_push(c, v, sizeof(T));                                                                               \
+            return;                                                                                                    \
+        }                                                                                                              \
+        host_store_##T(p, v);                                                                                          \
+        c->gpr[R_SP] = sp;                                                                                             \
+    }                                                                                                                  \
+    /* The value on top, without a change to SP. */                                                                    \
+    static ALWAYS_INLINE T peek_##T(struct cpu *c)                                                                     \
+    {                                                                                                                  \
+        u64 sp = c->gpr[R_SP];                                                                                         \
+        void *p = stack_is_flat(c, &sp) ? tlb_host_read(c, sp, sizeof(T)) : NULL;                                      \
+        return likely(p) ? host_load_##T(p) : (T)stack_peek(c, 0, sizeof(T));                                          \
     }
 STACK_FAST(u16)
 STACK_FAST(u32)

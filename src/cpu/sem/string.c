@@ -1,12 +1,13 @@
 /*
  * MOVS CMPS STOS LODS SCAS INS OUTS, with REP, REPE and REPNE. SDM volume 2.
  *
- * One step is one element: its accesses first, then SI, DI and CX. A fault in the middle of a repeated instruction leaves the registers at the
- * faulting element, and so does an interruption: after each step or run that finds c->request set, string_again stops with rip at the
- * instruction itself, which is why the rows are A_END.
+ * One step is one element: its accesses first, then SI, DI and CX. A fault in the middle of a repeated instruction
+ * leaves the registers at the faulting element, and so does an interruption: after each step or run that finds
+ * c->request set, string_again stops with rip at the instruction itself, which is why the rows are A_END.
  *
- * Runs: where both sides are RAM with a translation at hand and DF is 0, a whole stretch up to the end of a page, of a segment or of the
- * address size is done on host memory at once. A run never faults and leaves exactly what its steps would have left.
+ * Runs: where both sides are RAM with a translation at hand and DF is 0, a whole stretch up to the end of a page, of a
+ * segment or of the address size is done on host memory at once. A run never faults and leaves exactly what its steps
+ * would have left.
  */
 #include "cpu/debug.h"
 #include "cpu/fault.h"
@@ -49,7 +50,8 @@ static ALWAYS_INLINE void string_cut(struct cpu *c, const struct insn *i, unsign
     areg_set(c, i, reg, areg_get(c, i, reg));
 }
 
-/* With a count of 0 a repeated instruction does nothing but cut CX, as it does before its first element, even if that faults. */
+/* With a count of 0 a repeated instruction does nothing but cut CX, as it does before its first element, even if that
+ * faults. */
 static ALWAYS_INLINE bool string_begins(struct cpu *c, const struct insn *i)
 {
     if (i->rep == REP_NONE)
@@ -119,8 +121,9 @@ static ALWAYS_INLINE bool string_runs(const struct cpu *c, const struct insn *i)
 }
 
 /*
- * The elements of a MOVS go up one by one. A destination that begins inside the source repeats the source's beginning: then a run may only be as long
- * as the distance, and shorter than an element it is none. All this is a matter of host addresses: two linear pages may be one.
+ * The elements of a MOVS go up one by one. A destination that begins inside the source repeats the source's beginning:
+ * then a run may only be as long as the distance, and shorter than an element it is none. All this is a matter of host
+ * addresses: two linear pages may be one.
  */
 static u64 movs_run(struct cpu *c, const struct insn *i, unsigned size)
 {
@@ -160,56 +163,64 @@ static u64 stos_run(struct cpu *c, const struct insn *i, unsigned size)
     return n;
 }
 
-/* The pointers that a repetition cuts even where it does nothing: those of the two instructions that processors have fast forms of. */
-enum { movs_cuts_si = true, movs_cuts_di = true, stos_cuts_si = false, stos_cuts_di = true, lods_cuts_si = false, lods_cuts_di = false };
+/* The pointers that a repetition cuts even where it does nothing: those of the two instructions that processors have
+ * fast forms of. */
+enum {
+    movs_cuts_si = true,
+    movs_cuts_di = true,
+    stos_cuts_si = false,
+    stos_cuts_di = true,
+    lods_cuts_si = false,
+    lods_cuts_di = false
+};
 
-#define STRING_MOVES(T, bits)                                                                                  \
-    static ALWAYS_INLINE void movs_step_##T(struct cpu *c, const struct insn *i)                               \
-    {                                                                                                          \
-        T v = seg_load_##T(c, i->seg, areg_get(c, i, R_SI));                                                   \
-        seg_store_##T(c, SEG_ES, areg_get(c, i, R_DI), v);                                                     \
-        string_advance(c, i, R_SI, sizeof(T));                                                                 \
-        string_advance(c, i, R_DI, sizeof(T));                                                                 \
-    }                                                                                                          \
-    static ALWAYS_INLINE void stos_step_##T(struct cpu *c, const struct insn *i)                               \
-    {                                                                                                          \
-        seg_store_##T(c, SEG_ES, areg_get(c, i, R_DI), reg_get_##T(c, R_AX));                                  \
-        string_advance(c, i, R_DI, sizeof(T));                                                                 \
-    }                                                                                                          \
-    static ALWAYS_INLINE void lods_step_##T(struct cpu *c, const struct insn *i)                               \
-    {                                                                                                          \
-        reg_set_##T(c, R_AX, seg_load_##T(c, i->seg, areg_get(c, i, R_SI)));                                   \
-        string_advance(c, i, R_SI, sizeof(T));                                                                 \
-    }                                                                                                          \
-    static u64 lods_run_##T(struct cpu *c, const struct insn *i, unsigned size)                                \
-    {                                                                                                          \
-        return 0;                                                                                              \
-    }                                                                                                          \
-    STRING_REP(movs, T, bits, movs_run)                                                                        \
-    STRING_REP(stos, T, bits, stos_run)                                                                        \
+#define STRING_MOVES(T, bits)                                                                                          \
+    static ALWAYS_INLINE void movs_step_##T(struct cpu *c, const struct insn *i)                                       \
+    {                                                                                                                  \
+        T v = seg_load_##T(c, i->seg, areg_get(c, i, R_SI));                                                           \
+        seg_store_##T(c, SEG_ES, areg_get(c, i, R_DI), v);                                                             \
+        string_advance(c, i, R_SI, sizeof(T));                                                                         \
+        string_advance(c, i, R_DI, sizeof(T));                                                                         \
+    }                                                                                                                  \
+    static ALWAYS_INLINE void stos_step_##T(struct cpu *c, const struct insn *i)                                       \
+    {                                                                                                                  \
+        seg_store_##T(c, SEG_ES, areg_get(c, i, R_DI), reg_get_##T(c, R_AX));                                          \
+        string_advance(c, i, R_DI, sizeof(T));                                                                         \
+    }                                                                                                                  \
+    static ALWAYS_INLINE void lods_step_##T(struct cpu *c, const struct insn *i)                                       \
+    {                                                                                                                  \
+        reg_set_##T(c, R_AX, seg_load_##T(c, i->seg, areg_get(c, i, R_SI)));                                           \
+        string_advance(c, i, R_SI, sizeof(T));                                                                         \
+    }                                                                                                                  \
+    static u64 lods_run_##T(struct cpu *c, const struct insn *i, unsigned size)                                        \
+    {                                                                                                                  \
+        return 0;                                                                                                      \
+    }                                                                                                                  \
+    STRING_REP(movs, T, bits, movs_run)                                                                                \
+    STRING_REP(stos, T, bits, stos_run)                                                                                \
     STRING_REP(lods, T, bits, lods_run_##T)
 
-#define STRING_REP(op, T, bits, run)                                                                           \
-    void sem_##op##_##bits(struct cpu *c, const struct insn *i)                                                \
-    {                                                                                                          \
-        if (i->rep == REP_NONE) {                                                                              \
-            op##_step_##T(c, i);                                                                               \
-            return;                                                                                            \
-        }                                                                                                      \
-        if (op##_cuts_si)                                                                                      \
-            string_cut(c, i, R_SI);                                                                            \
-        if (op##_cuts_di)                                                                                      \
-            string_cut(c, i, R_DI);                                                                            \
-        if (!string_begins(c, i))                                                                              \
-            return;                                                                                            \
-        u64 done;                                                                                              \
-        do {                                                                                                   \
-            done = string_runs(c, i) ? run(c, i, sizeof(T)) : 0;                                               \
-            if (done == 0) {                                                                                   \
-                op##_step_##T(c, i);                                                                           \
-                done = 1;                                                                                      \
-            }                                                                                                  \
-        } while (string_again(c, i, done));                                                                    \
+#define STRING_REP(op, T, bits, run)                                                                                   \
+    void sem_##op##_##bits(struct cpu *c, const struct insn *i)                                                        \
+    {                                                                                                                  \
+        if (i->rep == REP_NONE) {                                                                                      \
+            op##_step_##T(c, i);                                                                                       \
+            return;                                                                                                    \
+        }                                                                                                              \
+        if (op##_cuts_si)                                                                                              \
+            string_cut(c, i, R_SI);                                                                                    \
+        if (op##_cuts_di)                                                                                              \
+            string_cut(c, i, R_DI);                                                                                    \
+        if (!string_begins(c, i))                                                                                      \
+            return;                                                                                                    \
+        u64 done;                                                                                                      \
+        do {                                                                                                           \
+            done = string_runs(c, i) ? run(c, i, sizeof(T)) : 0;                                                       \
+            if (done == 0) {                                                                                           \
+                op##_step_##T(c, i);                                                                                   \
+                done = 1;                                                                                              \
+            }                                                                                                          \
+        } while (string_again(c, i, done));                                                                            \
     }
 
 STRING_MOVES(u8, 8)
@@ -218,82 +229,83 @@ STRING_MOVES(u32, 32)
 STRING_MOVES(u64, 64)
 
 /*
- * CMPS and SCAS. A run looks for the element that ends the instruction; the flags are those of the last element looked at, and the other ones
- * of the run leave no trace. After a fault in the middle the flags are those from before the instruction. ES:DI is read first.
+ * CMPS and SCAS. A run looks for the element that ends the instruction; the flags are those of the last element looked
+ * at, and the other ones of the run leave no trace. After a fault in the middle the flags are those from before the
+ * instruction. ES:DI is read first.
  */
-#define STRING_COMPARES(T, bits)                                                                               \
-    static ALWAYS_INLINE void cmps_step_##T(struct cpu *c, const struct insn *i)                               \
-    {                                                                                                          \
-        T b = seg_load_##T(c, SEG_ES, areg_get(c, i, R_DI));                                                   \
-        T a = seg_load_##T(c, i->seg, areg_get(c, i, R_SI));                                                   \
-        flag_cmp_##T(c, a, b);                                                                                 \
-        string_advance(c, i, R_SI, sizeof(T));                                                                 \
-        string_advance(c, i, R_DI, sizeof(T));                                                                 \
-    }                                                                                                          \
-    static ALWAYS_INLINE void scas_step_##T(struct cpu *c, const struct insn *i)                               \
-    {                                                                                                          \
-        flag_cmp_##T(c, reg_get_##T(c, R_AX), seg_load_##T(c, SEG_ES, areg_get(c, i, R_DI)));                  \
-        string_advance(c, i, R_DI, sizeof(T));                                                                 \
-    }                                                                                                          \
-    static u64 cmps_run_##T(struct cpu *c, const struct insn *i)                                               \
-    {                                                                                                          \
-        struct span x = string_span(c, i, i->seg, R_SI, false), y = string_span(c, i, SEG_ES, R_DI, false);    \
-        u64 limit = min_u64(min_u64(x.bytes, y.bytes) / sizeof(T), areg_get(c, i, R_CX)), n = 0;               \
-        bool wanted = i->rep == REP_E;                                                                         \
-        T a = 0, b = 0;                                                                                        \
-        if (limit == 0)                                                                                        \
-            return 0;                                                                                          \
-        do {                                                                                                   \
-            a = host_load_##T(x.host + n * sizeof(T));                                                         \
-            b = host_load_##T(y.host + n * sizeof(T));                                                         \
-        } while (++n < limit && (a == b) == wanted);                                                           \
-        flag_cmp_##T(c, a, b);                                                                                 \
-        areg_set(c, i, R_SI, areg_get(c, i, R_SI) + n * sizeof(T));                                            \
-        areg_set(c, i, R_DI, areg_get(c, i, R_DI) + n * sizeof(T));                                            \
-        return n;                                                                                              \
-    }                                                                                                          \
-    static u64 scas_run_##T(struct cpu *c, const struct insn *i)                                               \
-    {                                                                                                          \
-        struct span y = string_span(c, i, SEG_ES, R_DI, false);                                                \
-        u64 limit = min_u64(y.bytes / sizeof(T), areg_get(c, i, R_CX)), n = 0;                                 \
-        bool wanted = i->rep == REP_E;                                                                         \
-        T a = reg_get_##T(c, R_AX), b = 0;                                                                     \
-        if (limit == 0)                                                                                        \
-            return 0;                                                                                          \
-        do                                                                                                     \
-            b = host_load_##T(y.host + n * sizeof(T));                                                         \
-        while (++n < limit && (a == b) == wanted);                                                             \
-        flag_cmp_##T(c, a, b);                                                                                 \
-        areg_set(c, i, R_DI, areg_get(c, i, R_DI) + n * sizeof(T));                                            \
-        return n;                                                                                              \
-    }                                                                                                          \
-    STRING_REPE(cmps, T, bits)                                                                                 \
+#define STRING_COMPARES(T, bits)                                                                                       \
+    static ALWAYS_INLINE void cmps_step_##T(struct cpu *c, const struct insn *i)                                       \
+    {                                                                                                                  \
+        T b = seg_load_##T(c, SEG_ES, areg_get(c, i, R_DI));                                                           \
+        T a = seg_load_##T(c, i->seg, areg_get(c, i, R_SI));                                                           \
+        flag_cmp_##T(c, a, b);                                                                                         \
+        string_advance(c, i, R_SI, sizeof(T));                                                                         \
+        string_advance(c, i, R_DI, sizeof(T));                                                                         \
+    }                                                                                                                  \
+    static ALWAYS_INLINE void scas_step_##T(struct cpu *c, const struct insn *i)                                       \
+    {                                                                                                                  \
+        flag_cmp_##T(c, reg_get_##T(c, R_AX), seg_load_##T(c, SEG_ES, areg_get(c, i, R_DI)));                          \
+        string_advance(c, i, R_DI, sizeof(T));                                                                         \
+    }                                                                                                                  \
+    static u64 cmps_run_##T(struct cpu *c, const struct insn *i)                                                       \
+    {                                                                                                                  \
+        struct span x = string_span(c, i, i->seg, R_SI, false), y = string_span(c, i, SEG_ES, R_DI, false);            \
+        u64 limit = min_u64(min_u64(x.bytes, y.bytes) / sizeof(T), areg_get(c, i, R_CX)), n = 0;                       \
+        bool wanted = i->rep == REP_E;                                                                                 \
+        T a = 0, b = 0;                                                                                                \
+        if (limit == 0)                                                                                                \
+            return 0;                                                                                                  \
+        do {                                                                                                           \
+            a = host_load_##T(x.host + n * sizeof(T));                                                                 \
+            b = host_load_##T(y.host + n * sizeof(T));                                                                 \
+        } while (++n < limit && (a == b) == wanted);                                                                   \
+        flag_cmp_##T(c, a, b);                                                                                         \
+        areg_set(c, i, R_SI, areg_get(c, i, R_SI) + n * sizeof(T));                                                    \
+        areg_set(c, i, R_DI, areg_get(c, i, R_DI) + n * sizeof(T));                                                    \
+        return n;                                                                                                      \
+    }                                                                                                                  \
+    static u64 scas_run_##T(struct cpu *c, const struct insn *i)                                                       \
+    {                                                                                                                  \
+        struct span y = string_span(c, i, SEG_ES, R_DI, false);                                                        \
+        u64 limit = min_u64(y.bytes / sizeof(T), areg_get(c, i, R_CX)), n = 0;                                         \
+        bool wanted = i->rep == REP_E;                                                                                 \
+        T a = reg_get_##T(c, R_AX), b = 0;                                                                             \
+        if (limit == 0)                                                                                                \
+            return 0;                                                                                                  \
+        do                                                                                                             \
+            b = host_load_##T(y.host + n * sizeof(T));                                                                 \
+        while (++n < limit && (a == b) == wanted);                                                                     \
+        flag_cmp_##T(c, a, b);                                                                                         \
+        areg_set(c, i, R_DI, areg_get(c, i, R_DI) + n * sizeof(T));                                                    \
+        return n;                                                                                                      \
+    }                                                                                                                  \
+    STRING_REPE(cmps, T, bits)                                                                                         \
     STRING_REPE(scas, T, bits)
 
 /* The count goes down before the condition is looked at: the end by the condition is not an interruption. */
-#define STRING_REPE(op, T, bits)                                                                               \
-    void sem_##op##_##bits(struct cpu *c, const struct insn *i)                                                \
-    {                                                                                                          \
-        if (i->rep == REP_NONE) {                                                                              \
-            op##_step_##T(c, i);                                                                               \
-            return;                                                                                            \
-        }                                                                                                      \
-        if (!string_begins(c, i))                                                                              \
-            return;                                                                                            \
-        for (u32 before = c->ax_flags;;) {                                                                     \
-            u64 done = string_runs(c, i) ? op##_run_##T(c, i) : 0;                                             \
-            if (done == 0) {                                                                                   \
-                op##_step_##T(c, i);                                                                           \
-                done = 1;                                                                                      \
-            }                                                                                                  \
-            if (!string_wanted(c, i)) {                                                                        \
-                areg_set(c, i, R_CX, areg_get(c, i, R_CX) - done);                                             \
-                return;                                                                                        \
-            }                                                                                                  \
-            if (!string_again(c, i, done))                                                                     \
-                return;                                                                                        \
-            c->ax_flags = before;                                                                              \
-        }                                                                                                      \
+#define STRING_REPE(op, T, bits)                                                                                       \
+    void sem_##op##_##bits(struct cpu *c, const struct insn *i)                                                        \
+    {                                                                                                                  \
+        if (i->rep == REP_NONE) {                                                                                      \
+            op##_step_##T(c, i);                                                                                       \
+            return;                                                                                                    \
+        }                                                                                                              \
+        if (!string_begins(c, i))                                                                                      \
+            return;                                                                                                    \
+        for (u32 before = c->ax_flags;;) {                                                                             \
+            u64 done = string_runs(c, i) ? op##_run_##T(c, i) : 0;                                                     \
+            if (done == 0) {                                                                                           \
+                op##_step_##T(c, i);                                                                                   \
+                done = 1;                                                                                              \
+            }                                                                                                          \
+            if (!string_wanted(c, i)) {                                                                                \
+                areg_set(c, i, R_CX, areg_get(c, i, R_CX) - done);                                                     \
+                return;                                                                                                \
+            }                                                                                                          \
+            if (!string_again(c, i, done))                                                                             \
+                return;                                                                                                \
+            c->ax_flags = before;                                                                                      \
+        }                                                                                                              \
     }
 
 STRING_COMPARES(u8, 8)
@@ -302,33 +314,33 @@ STRING_COMPARES(u32, 32)
 STRING_COMPARES(u64, 64)
 
 /* Ports. The memory side of INS is looked at before the port is read: reading may have effects. */
-#define STRING_PORTS(T, bits)                                                                                  \
-    static void ins_step_##T(struct cpu *c, const struct insn *i)                                              \
-    {                                                                                                          \
-        u16 port = reg_get_u16(c, R_DX);                                                                       \
-        u64 linear = seg_linear(c, SEG_ES, areg_get(c, i, R_DI), sizeof(T), MMU_WRITE);                        \
-        mmu_probe(c, c->mmu_index, linear, sizeof(T), MMU_WRITE);                                              \
-        mmu_store_##T(c, c->mmu_index, linear, (T)mem_port_read(c->mem, port, sizeof(T)));                     \
-        string_advance(c, i, R_DI, sizeof(T));                                                                 \
-    }                                                                                                          \
-    static void outs_step_##T(struct cpu *c, const struct insn *i)                                             \
-    {                                                                                                          \
-        T v = seg_load_##T(c, i->seg, areg_get(c, i, R_SI));                                                   \
-        mem_port_write(c->mem, reg_get_u16(c, R_DX), v, sizeof(T));                                            \
-        string_advance(c, i, R_SI, sizeof(T));                                                                 \
-    }                                                                                                          \
-    STRING_PORT(ins, T, bits)                                                                                  \
+#define STRING_PORTS(T, bits)                                                                                          \
+    static void ins_step_##T(struct cpu *c, const struct insn *i)                                                      \
+    {                                                                                                                  \
+        u16 port = reg_get_u16(c, R_DX);                                                                               \
+        u64 linear = seg_linear(c, SEG_ES, areg_get(c, i, R_DI), sizeof(T), MMU_WRITE);                                \
+        mmu_probe(c, c->mmu_index, linear, sizeof(T), MMU_WRITE);                                                      \
+        mmu_store_##T(c, c->mmu_index, linear, (T)mem_port_read(c->mem, port, sizeof(T)));                             \
+        string_advance(c, i, R_DI, sizeof(T));                                                                         \
+    }                                                                                                                  \
+    static void outs_step_##T(struct cpu *c, const struct insn *i)                                                     \
+    {                                                                                                                  \
+        T v = seg_load_##T(c, i->seg, areg_get(c, i, R_SI));                                                           \
+        mem_port_write(c->mem, reg_get_u16(c, R_DX), v, sizeof(T));                                                    \
+        string_advance(c, i, R_SI, sizeof(T));                                                                         \
+    }                                                                                                                  \
+    STRING_PORT(ins, T, bits)                                                                                          \
     STRING_PORT(outs, T, bits)
 
-#define STRING_PORT(op, T, bits)                                                                               \
-    void sem_##op##_##bits(struct cpu *c, const struct insn *i)                                                \
-    {                                                                                                          \
-        cpu_check_io(c, reg_get_u16(c, R_DX), sizeof(T));                                                      \
-        if (!string_begins(c, i))                                                                              \
-            return;                                                                                            \
-        do                                                                                                     \
-            op##_step_##T(c, i);                                                                               \
-        while (i->rep != REP_NONE && string_again(c, i, 1));                                                   \
+#define STRING_PORT(op, T, bits)                                                                                       \
+    void sem_##op##_##bits(struct cpu *c, const struct insn *i)                                                        \
+    {                                                                                                                  \
+        cpu_check_io(c, reg_get_u16(c, R_DX), sizeof(T));                                                              \
+        if (!string_begins(c, i))                                                                                      \
+            return;                                                                                                    \
+        do                                                                                                             \
+            op##_step_##T(c, i);                                                                                       \
+        while (i->rep != REP_NONE && string_again(c, i, 1));                                                           \
     }
 
 STRING_PORTS(u8, 8)

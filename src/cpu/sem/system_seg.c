@@ -256,14 +256,13 @@ void sem_verw(struct cpu *c, const struct insn *i)
 
 void sem_arpl(struct cpu *c, const struct insn *i)
 {
-    u64 linear = i->mem ? op_rmw_probe(c, i, 2) : 0;
-    u16 dest = i->mem ? mmu_load_u16(c, c->mmu_index, linear) : (u16)c->gpr[i->rm];
+    u16 dest = i->mem ? op_load_u16(c, i) : (u16)c->gpr[i->rm];
     unsigned rpl = c->gpr[i->reg] & 3;
     bool lower = (dest & 3u) < rpl;
     if (lower) {
         dest = (u16)((dest & ~3u) | rpl);
         if (i->mem)
-            mmu_store_u16(c, c->mmu_index, linear, dest);
+            op_store_u16(c, i, dest);
         else
             gpr_set16(c, i->rm, dest);
     }

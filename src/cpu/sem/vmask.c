@@ -2,6 +2,7 @@
  * Vector instructions that access memory element by element: masked moves and gathers. Only the elements whose mask bit is set are
  * accessed, and so only they can fault. SDM volume 2, VMASKMOV, VPMASKMOV, MASKMOVDQU, VGATHER*.
  */
+#include "cpu/segment.h"
 #include "cpu/sem/vec.h"
 
 /* The sign bit of element n. */
@@ -37,17 +38,38 @@ static ALWAYS_INLINE u64 element_linear(struct cpu *c, const struct insn *i, u64
     return seg_linear(c, i->seg, offset, size, a);
 }
 
+/* As soon as one element is selected, all of the operand must be canonical. */
+static void check_canonical(struct cpu *c, const struct insn *i, u64 ea, unsigned bytes)
+{
+    u64 linear = c->seg_base[i->seg] + ea;
+    if (c->flat && (!addr_is_canonical(linear) || !addr_is_canonical(linear + bytes - 1)))
+        cpu_fault_code(c, i->seg == SEG_SS ? EXC_SS : EXC_GP, 0);
+}
+
 static ALWAYS_INLINE void mask_load(struct cpu *c, const struct insn *i, unsigned size)
 {
     u64 v[4] = {0}, ea = op_ea(c, i);
     const u64 *mask = vec_reg(c, i->vvvv);
-    for (unsigned n = 0; n < (16u << i->vl) / size; n++) {
+    unsigned bytes = 16u << i->vl;
+    for (unsigned n = 0; n < bytes / size; n++) {
         if (!selected(mask, n, size))
             continue;
+        check_canonical(c, i, ea, bytes);
         u64 e = load_element(c, element_linear(c, i, ea, n, size, MMU_READ), size);
         __builtin_memcpy((u8 *)v + n * size, &e, size);
     }
     __builtin_memcpy(vec_reg(c, i->reg), v, sizeof(v));
+}
+
+/* May the element be written? What reaches into a second page is tried at `end`, the last
+ * byte of all that is selected: CR2 shows it. */
+static void probe_element(struct cpu *c, u64 start, u64 linear, unsigned size, u64 end)
+{
+    bool second = (linear ^ start) >> 12, crosses = (linear + size - 1) >> 12 != linear >> 12;
+    if (!second)
+        mmu_probe(c, unchecked(c), linear, 1, MMU_WRITE);
+    if (second || crosses)
+        mmu_probe(c, unchecked(c), end, 1, MMU_WRITE);
 }
 
 /* All elements are looked at before the first is written. */
@@ -56,14 +78,17 @@ static ALWAYS_INLINE void mask_store(struct cpu *c, const struct insn *i, unsign
     u64 ea = op_ea(c, i), linear[8];
     const u64 *mask = vec_reg(c, i->vvvv);
     const u8 *v = (const u8 *)vec_reg(c, i->reg);
-    unsigned count = (16u << i->vl) / size;
+    unsigned bytes = 16u << i->vl, count = bytes / size, last = 0;
     for (unsigned n = 0; n < count; n++) {
         if (!selected(mask, n, size))
             continue;
+        check_canonical(c, i, ea, bytes);
         linear[n] = element_linear(c, i, ea, n, size, MMU_WRITE);
-        if (!tlb_host_write(c, linear[n], size))
-            mmu_probe(c, unchecked(c), linear[n], size, MMU_WRITE);
+        last = n;
     }
+    for (unsigned n = 0; n < count; n++)
+        if (selected(mask, n, size) && !tlb_host_write(c, linear[n], size))
+            probe_element(c, c->seg_base[i->seg] + ea, linear[n], size, linear[last] + size - 1);
     for (unsigned n = 0; n < count; n++)
         if (selected(mask, n, size))
             store_element(c, linear[n], v + n * size, size);
@@ -89,20 +114,20 @@ void sem_vmaskstore8(struct cpu *c, const struct insn *i)
     mask_store(c, i, 8);
 }
 
-/* MASKMOVQ, MASKMOVDQU: bytes to DS:rDI, or the overriding segment. */
+/*
+ * MASKMOVQ, MASKMOVDQU: bytes to DS:rDI, or the overriding segment. Unlike the above these want all of the operand to be writable, whatever
+ * the mask says (SDM leaves that to the processor), and look at it by quadwords, the upper one first.
+ */
 static void mask_bytes(struct cpu *c, const struct insn *i, const u8 *v, const u8 *mask, unsigned count)
 {
-    u64 ea = areg_get(c, i, R_DI), linear[16];
-    for (unsigned n = 0; n < count; n++) {
-        if (!(mask[n] & 0x80))
-            continue;
-        linear[n] = element_linear(c, i, ea, n, 1, MMU_WRITE);
-        if (!tlb_host_write(c, linear[n], 1))
-            mmu_probe(c, c->mmu_index, linear[n], 1, MMU_WRITE);
+    u64 linear[2], ea = areg_get(c, i, R_DI);
+    for (unsigned n = count / 8; n-- > 0;) {
+        linear[n] = element_linear(c, i, ea, n, 8, MMU_WRITE);
+        mmu_probe(c, c->mmu_index, linear[n], 8, MMU_WRITE);
     }
     for (unsigned n = 0; n < count; n++)
         if (mask[n] & 0x80)
-            mmu_store_u8(c, c->mmu_index, linear[n], v[n]);
+            mmu_store_u8(c, c->mmu_index, linear[n / 8] + n % 8, v[n]);
 }
 
 void sem_maskmovdqu(struct cpu *c, const struct insn *i)
