@@ -22,7 +22,7 @@ void message(const char *fmt, ...)
     vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
     make_printable(text);
-    int len = snprintf(line, sizeof(line), "ring3: %s%s\n", text, term_is_raw() ? "\r" : "");
+    int len = snprintf(line, sizeof(line), "ring3: %s%s\n", text, term_is_raw() && isatty(STDERR_FILENO) ? "\r" : "");
     ssize_t n = write(STDERR_FILENO, line, (size_t)len); /* one piece; there is nobody to tell if it fails */
     (void)n;
 }

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "message.h"
 #include "options.h"
@@ -31,8 +32,17 @@ static int complain(int status, const struct ring3_error *err)
     return status == RING3_BAD_INPUT ? EXIT_USAGE : EXIT_HOST;
 }
 
+/* The last line of a guest that was cut off does not end with a newline. */
+static void end_line(void)
+{
+    ssize_t n = isatty(STDERR_FILENO) ? write(STDERR_FILENO, "\n", 1) : 0;
+    (void)n;
+}
+
 static void tell_end(const struct ring3_end *end)
 {
+    if (end->reason == RING3_STOPPED)
+        end_line();
     if (end->reason == RING3_RESET)
         message("the guest asked for a reset: ended by --no-reboot");
     else if (end->reason == RING3_SHUTDOWN)

@@ -1,6 +1,6 @@
 /*
- * Control registers and EFER: see cpu/control.h. SDM volume 3 sections 2.5, 4.1.2 (paging-mode enabling), 4.10.4 (invalidation),
- * 10.8.5 (IA-32e mode).
+ * Control registers and EFER: see cpu/control.h. SDM volume 3 sections 2.5, 4.1.2 (paging-mode enabling), 4.10.4
+ * (invalidation), 10.8.5 (IA-32e mode).
  */
 #include "cpu/control.h"
 
@@ -9,10 +9,10 @@
 #include "cpu/model.h"
 #include "cpu/segment.h"
 
-#define CR0_DEFINED (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG)
-#define CR0_FLUSHES (CR0_PG | CR0_PE | CR0_WP)
-#define CR4_FLUSHES (CR4_PGE | CR4_PSE | CR4_PAE | CR4_PCIDE | CR4_SMEP | CR4_SMAP)
-#define CR3_PCID 0xfffull
+#define CR0_DEFINED  (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG)
+#define CR0_FLUSHES  (CR0_PG | CR0_PE | CR0_WP)
+#define CR4_FLUSHES  (CR4_PGE | CR4_PSE | CR4_PAE | CR4_PCIDE | CR4_SMEP | CR4_SMAP)
+#define CR3_PCID     0xfffull
 #define CR3_NO_FLUSH BIT64(63)
 
 u64 cpu_physical_reserved(const struct cpu *c)
@@ -83,9 +83,8 @@ u64 cpu_cr4_mask(const struct cpu *c)
         enum isa_feature feature;
         u64 bits;
     } optional[] = {
-        {FEAT_FXSR, CR4_OSFXSR},     {FEAT_SSE, CR4_OSXMMEXCPT},  {FEAT_UMIP, CR4_UMIP},
-        {FEAT_SMAP, CR4_SMAP},       {FEAT_FSGSBASE, CR4_FSGSBASE}, {FEAT_INVPCID, CR4_PCIDE},
-        {FEAT_XSAVE, CR4_OSXSAVE},
+        {FEAT_FXSR, CR4_OSFXSR},       {FEAT_SSE, CR4_OSXMMEXCPT}, {FEAT_UMIP, CR4_UMIP},     {FEAT_SMAP, CR4_SMAP},
+        {FEAT_FSGSBASE, CR4_FSGSBASE}, {FEAT_INVPCID, CR4_PCIDE},  {FEAT_XSAVE, CR4_OSXSAVE},
     };
     u64 mask = CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE | CR4_SMEP;
     for (unsigned n = 0; n < ARRAY_SIZE(optional); n++)

@@ -18,9 +18,9 @@
 
 STATE_DEFINE(cpu, CPU_STATE, 1)
 
-#define RFLAGS_ARITH 0x8d5ull
+#define RFLAGS_ARITH   0x8d5ull
 #define RFLAGS_DEFINED 0x3f7fd7ull
-#define RFLAGS_FIXED 0x2ull
+#define RFLAGS_FIXED   0x2ull
 
 /* EFLAGS to the form of `lahf; seto %al` and back. */
 static u32 flags_to_ax(u64 f)

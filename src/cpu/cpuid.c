@@ -1,38 +1,40 @@
 /*
- * CPUID: a function for each leaf. SDM volume 2 "CPUID". Constant bits describe what the processor is, feature bits come from
- * cpuid_bits by the model's features, and a few change with the state: OSXSAVE, APIC, NX, sizes by XCR0.
+ * CPUID: a function for each leaf. SDM volume 2 "CPUID". Constant bits describe what the processor is, feature bits
+ * come from cpuid_bits by the model's features, and a few change with the state: OSXSAVE, APIC, NX, sizes by XCR0.
  */
 #include <string.h>
 
-#include "cpu/model/model.h"
 #include "cpu/cpu.h"
+#include "cpu/model/model.h"
 
-#define MAX_BASIC 0x16u
-#define MAX_EXTENDED 0x80000008u
-#define HYPERVISOR 0x40000000u
+#define MAX_BASIC         0x16u
+#define MAX_EXTENDED      0x80000008u
+#define HYPERVISOR        0x40000000u
 #define HYPERVISOR_TIMING 0x40000010u
 
 #define MISC_LIMIT_CPUID BIT64(22)
-#define MISC_XD_DISABLE BIT64(34)
+#define MISC_XD_DISABLE  BIT64(34)
 #define APIC_BASE_ENABLE BIT64(11)
 
 /* Leaf 1, EDX: VME DE PSE TSC MSR PAE MCE MTRR PGE MCA PAT PSE36 SS. ECX: PCID x2APIC TSC-deadline hypervisor. */
-#define LEAF1_EDX 0x080370feu
-#define LEAF1_EDX_APIC BIT(9)
-#define LEAF1_EDX_HTT BIT(28)
-#define LEAF1_ECX (BIT(21) | BIT(24) | BIT(31))
-#define LEAF1_ECX_PCID BIT(17)
-#define LEAF1_ECX_OSXSAVE BIT(27)
+#define LEAF1_EDX          0x080370feu
+#define LEAF1_EDX_APIC     BIT(9)
+#define LEAF1_EDX_HTT      BIT(28)
+#define LEAF1_ECX          (BIT(21) | BIT(24) | BIT(31))
+#define LEAF1_ECX_PCID     BIT(17)
+#define LEAF1_ECX_OSXSAVE  BIT(27)
 /* Leaf 7, EBX: TSC_ADJUST SMEP ERMS. EDX: FSRM, IBRS and IBPB, STIBP, ARCH_CAPABILITIES, SSBD. */
-#define LEAF7_EBX (BIT(1) | BIT(7) | BIT(9))
-#define LEAF7_EDX (BIT(4) | BIT(26) | BIT(27) | BIT(29) | BIT(31))
+#define LEAF7_EBX          (BIT(1) | BIT(7) | BIT(9))
+#define LEAF7_EDX          (BIT(4) | BIT(26) | BIT(27) | BIT(29) | BIT(31))
+/* Subleaf 2, EDX: BHI_CTRL, by which kernels do without a loop of branches at each entry. */
+#define LEAF7_2_EDX        BIT(4)
 /* Leaf 80000001h, EDX: NX, 1-GiB pages. */
-#define LEAF81_EDX_NX BIT(20)
+#define LEAF81_EDX_NX      BIT(20)
 #define LEAF81_EDX_PDPE1GB BIT(26)
 
-#define XSAVE_LEGACY 576u
+#define XSAVE_LEGACY   576u
 #define XSAVE_AVX_SIZE 256u
-#define XCR0_AVX BIT64(2)
+#define XCR0_AVX       BIT64(2)
 
 static void add_features(const struct cpu *c, u32 leaf, u32 subleaf, u32 out[4])
 {
@@ -100,7 +102,7 @@ static void leaf_descriptors(struct cpu *c, u32 leaf, u32 sub, u32 out[4])
 struct cache {
     u8 type, level; /* 1 data, 2 instructions, 3 both */
     u16 ways, sets;
-    bool shared;    /* by all processors of the socket */
+    bool shared; /* by all processors of the socket */
 };
 static const struct cache caches[] = {
     {1, 1, 8, 64, false},
@@ -128,8 +130,11 @@ static void leaf_power(struct cpu *c, u32 leaf, u32 sub, u32 out[4])
 
 static void leaf_extended_features(struct cpu *c, u32 leaf, u32 sub, u32 out[4])
 {
+    if (sub == 2)
+        out[REG_EDX] = LEAF7_2_EDX;
     if (sub != 0)
         return;
+    out[REG_EAX] = 2; /* highest subleaf */
     out[REG_EBX] = LEAF7_EBX;
     out[REG_EDX] = LEAF7_EDX;
     add_features(c, 7, 0, out);

@@ -1,22 +1,23 @@
 /*
  * Debug registers, breakpoints and single-step. SDM volume 3 chapter 18 (debug).
  *
- * While anything here is armed (any enable bit of DR7, RFLAGS.TF or RF, an interrupt shadow), cpu_service sets c->step and the engine
- * carries out one instruction at a time. So a hit only has to be noted: the trap is taken right after the instruction.
+ * While anything here is armed (any enable bit of DR7, RFLAGS.TF or RF, an interrupt shadow), cpu_service sets c->step
+ * and the engine carries out one instruction at a time. So a hit only has to be noted: the trap is taken right after
+ * the instruction.
  */
 #ifndef CPU_DEBUG_H
 #define CPU_DEBUG_H
 
 #include "cpu/cpu.h"
 
-#define DR6_BD BIT64(13) /* general detect */
-#define DR6_BS BIT64(14) /* single step */
-#define DR6_BT BIT64(15) /* task switch */
-#define DR6_FIXED 0xffff0ff0ull
-#define DR7_ENABLES 0xffull
+#define DR6_BD            BIT64(13) /* general detect */
+#define DR6_BS            BIT64(14) /* single step */
+#define DR6_BT            BIT64(15) /* task switch */
+#define DR6_FIXED         0xffff0ff0ull
+#define DR7_ENABLES       0xffull
 #define DR7_LOCAL_ENABLES 0x55ull
-#define DR7_GD BIT64(13)
-#define DR7_FIXED BIT64(10)
+#define DR7_GD            BIT64(13)
+#define DR7_FIXED         BIT64(10)
 
 /* True while a data breakpoint may be enabled: every access then has to be shown to cpu_debug_data. */
 static inline bool cpu_debug_watching(const struct cpu *c)

@@ -13,8 +13,8 @@
 #include "cpu/task.h"
 
 #define TABLE_INDEX MMU_SUPER_SMAP /* implicit supervisor access */
-#define CODE_IDT 2                 /* error code: the index is one of the IDT */
-#define FLAGS_IOPL (3ull << RF_IOPL_SHIFT)
+#define CODE_IDT    2              /* error code: the index is one of the IDT */
+#define FLAGS_IOPL  (3ull << RF_IOPL_SHIFT)
 
 struct gate {
     u8 type, dpl, ist;
@@ -63,8 +63,8 @@ static void deliver_real(struct cpu *c, const struct event *e)
 }
 
 /*
- * INT n in virtual-8086 mode with CR4.VME: the bitmap below the I/O map says, bit clear, that the vector goes to the 8086
- * program's own handler. SDM volume 3 section 20.3.3, methods 5 and 6.
+ * INT n in virtual-8086 mode with CR4.VME: the bitmap below the I/O map says, bit clear, that the vector goes to the
+ * 8086 program's own handler. SDM volume 3 section 20.3.3, methods 5 and 6.
  */
 static bool deliver_redirected(struct cpu *c, const struct event *e)
 {
@@ -146,7 +146,8 @@ static unsigned handler_check(struct cpu *c, const struct gate *g, struct desc *
 }
 
 /* Which stack the handler gets. `ss` is filled in only where SS changes: *changes. */
-static void handler_stack(struct cpu *c, const struct gate *g, unsigned cpl, struct stack *s, struct desc *ss, bool *changes)
+static void handler_stack(struct cpu *c, const struct gate *g, unsigned cpl, struct stack *s, struct desc *ss,
+                          bool *changes)
 {
     *changes = cpl != c->cpl;
     if (cpu_long_mode(c)) {

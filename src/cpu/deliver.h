@@ -18,7 +18,8 @@ struct event {
     u64 next; /* return address */
 };
 
-/* One delivery; may raise faults through c->unwind. Nothing but memory is changed before the last of them, except by a task switch. */
+/* One delivery; may raise faults through c->unwind. Nothing but memory is changed before the last of them, except by a
+ * task switch. */
 void event_deliver(struct cpu *c, const struct event *e);
 /* Until it, or what its faults make of it, is delivered, or the processor has shut down. Sets e.next from cpu_rip. */
 void event_deliver_all(struct cpu *c, const struct event *e);

@@ -2,8 +2,9 @@
  * Raising exceptions, and delivering them with what may go wrong on the way: double and triple fault.
  * SDM volume 3 section 6.15, table 6-4 and 6-5.
  *
- * A delivery can fault itself. It runs under an unwind buffer of its own, changes nothing before its last possible fault
- * (but for a task switch, which then faults in the new task), and is tried again with what the two faults make together.
+ * A delivery can fault itself. It runs under an unwind buffer of its own, changes nothing before its last possible
+ * fault (but for a task switch, which then faults in the new task), and is tried again with what the two faults make
+ * together.
  */
 #include <string.h>
 

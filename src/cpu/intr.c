@@ -1,9 +1,9 @@
 /*
- * Between blocks: requests from outside, traps of the last instruction, NMI, interrupts, instruction breakpoints, halting.
- * SDM volume 3 section 6.9 and table 6-2 (priorities), 6.7 and 6.8 (masking).
+ * Between blocks: requests from outside, traps of the last instruction, NMI, interrupts, instruction breakpoints,
+ * halting. SDM volume 3 section 6.9 and table 6-2 (priorities), 6.7 and 6.8 (masking).
  *
- * Interrupt shadows, RF and single-step are a matter of one instruction: while any is on, c->step makes the engine come back after
- * one. finish_step and begin_step stand on the two sides of it.
+ * Interrupt shadows, RF and single-step are a matter of one instruction: while any is on, c->step makes the engine come
+ * back after one. finish_step and begin_step stand on the two sides of it.
  */
 #include "cpu/intr.h"
 

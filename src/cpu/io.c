@@ -9,7 +9,7 @@
 #include "cpu/segment.h"
 
 #define TSS_IO_MAP 0x66
-#define TSS_INDEX MMU_SUPER_SMAP /* implicit supervisor access */
+#define TSS_INDEX  MMU_SUPER_SMAP /* implicit supervisor access */
 
 static u64 tss_address(const struct cpu *c, u32 offset)
 {

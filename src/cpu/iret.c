@@ -9,7 +9,7 @@
 #include "cpu/task.h"
 #include "cpu/transfer.h"
 
-#define FLAGS_IOPL (3ull << RF_IOPL_SHIFT)
+#define FLAGS_IOPL  (3ull << RF_IOPL_SHIFT)
 #define FLAGS_BASIC (FL_OSZAPC | RF_TF | FL_DF | RF_NT)
 
 /* Flags that IRET may change by the old privilege level and the operand size. */

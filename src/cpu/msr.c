@@ -14,8 +14,8 @@
 #include "cpu/segment.h"
 
 #define MSR_TSC_DEADLINE 0x6e0
-#define MC_BANKS 10
-#define MTRR_PAIRS 8
+#define MC_BANKS         10
+#define MTRR_PAIRS       8
 
 struct msr;
 typedef int msr_read_fn(struct cpu *c, const struct msr *m, u32 n, u64 *v);
@@ -25,27 +25,40 @@ typedef int msr_write_fn(struct cpu *c, const struct msr *m, u32 n, u64 v);
 struct msr {
     u32 first, count;
     const char *name;
-    u8 feature;      /* without it they do not exist */
+    u8 feature; /* without it they do not exist */
     msr_read_fn *read;
     msr_write_fn *write;
-    u32 offset;      /* of the u64s in struct cpu, for the functions that need it */
-    u64 value;       /* the constant, or the bits that may be set */
+    u32 offset; /* of the u64s in struct cpu, for the functions that need it */
+    u64 value;  /* the constant, or the bits that may be set */
 };
 
 /* What ARCH_CAPABILITIES says: enhanced IBRS, and not affected by anything that has a bit. */
 enum {
-    RDCL_NO = 0, IBRS_ALL = 1, SKIP_L1DFL = 3, SSB_NO = 4, MDS_NO = 5, PSCHANGE_MC_NO = 6, TAA_NO = 8, SBDR_SSDP_NO = 13,
-    FBSDP_NO = 14, PSDP_NO = 15, BHI_NO = 20, PBRSB_NO = 24, GDS_NO = 26, RFDS_NO = 27, ITS_NO = 62,
+    RDCL_NO = 0,
+    IBRS_ALL = 1,
+    SKIP_L1DFL = 3,
+    SSB_NO = 4,
+    MDS_NO = 5,
+    PSCHANGE_MC_NO = 6,
+    TAA_NO = 8,
+    SBDR_SSDP_NO = 13,
+    FBSDP_NO = 14,
+    PSDP_NO = 15,
+    BHI_NO = 20,
+    PBRSB_NO = 24,
+    GDS_NO = 26,
+    RFDS_NO = 27,
+    ITS_NO = 62,
 };
-#define ARCH_CAPABILITIES                                                                                                  \
-    (BIT64(RDCL_NO) | BIT64(IBRS_ALL) | BIT64(SKIP_L1DFL) | BIT64(SSB_NO) | BIT64(MDS_NO) | BIT64(PSCHANGE_MC_NO) |        \
-     BIT64(TAA_NO) | BIT64(SBDR_SSDP_NO) | BIT64(FBSDP_NO) | BIT64(PSDP_NO) | BIT64(BHI_NO) | BIT64(PBRSB_NO) |            \
+#define ARCH_CAPABILITIES                                                                                              \
+    (BIT64(RDCL_NO) | BIT64(IBRS_ALL) | BIT64(SKIP_L1DFL) | BIT64(SSB_NO) | BIT64(MDS_NO) | BIT64(PSCHANGE_MC_NO) |    \
+     BIT64(TAA_NO) | BIT64(SBDR_SSDP_NO) | BIT64(FBSDP_NO) | BIT64(PSDP_NO) | BIT64(BHI_NO) | BIT64(PBRSB_NO) |        \
      BIT64(GDS_NO) | BIT64(RFDS_NO) | BIT64(ITS_NO))
 
-#define SPEC_CTRL_BITS 7ull            /* IBRS, STIBP, SSBD */
+#define SPEC_CTRL_BITS       0x407ull /* IBRS, STIBP, SSBD, BHI_DIS_S */
 #define MISC_ENABLE_WRITABLE 0x400c50009ull
-#define MTRRCAP (0x500ull | MTRR_PAIRS) /* write-combining, fixed ranges */
-#define MCG_CAP (BIT64(8) | MC_BANKS)   /* MCG_CTL is there */
+#define MTRRCAP              (0x500ull | MTRR_PAIRS) /* write-combining, fixed ranges */
+#define MCG_CAP              (BIT64(8) | MC_BANKS)   /* MCG_CTL is there */
 
 static u64 *msr_field(struct cpu *c, const struct msr *m, u32 n)
 {
@@ -176,7 +189,7 @@ static bool memory_types_valid(u64 v, unsigned count, u32 allowed)
     return true;
 }
 #define MTRR_TYPES 0x73u
-#define PAT_TYPES 0xf3u
+#define PAT_TYPES  0xf3u
 
 static int write_pat(struct cpu *c, const struct msr *m, u32 n, u64 v)
 {

@@ -9,7 +9,7 @@
 
 STATE_DEFINE(cpu_seg, CPU_SEG_STATE, 1)
 
-#define DESC_INDEX MMU_SUPER_SMAP /* implicit supervisor access */
+#define DESC_INDEX     MMU_SUPER_SMAP /* implicit supervisor access */
 #define DESC_TYPE_BYTE 5
 
 /* Linear addresses are 32 bits wide outside long mode. */

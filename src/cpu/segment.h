@@ -1,5 +1,6 @@
 /*
- * Segments: descriptors, the checks for loading them, and stacks that are not the current one. SDM volume 3 chapters 3 and 5.
+ * Segments: descriptors, the checks for loading them, and stacks that are not the current one. SDM volume 3 chapters 3
+ * and 5.
  *
  * Everything that checks comes before everything that changes: the functions named *_check and *_read may fault, those
  * named *_set do not. Descriptor tables and task-state segments are read with supervisor rights whatever the CPL.

@@ -97,5 +97,6 @@ void cpu_sysexit(struct cpu *c, unsigned width)
     if (width == 8 && !(addr_is_canonical(ip) && addr_is_canonical(sp)))
         cpu_gp(c, 0);
     c->gpr[R_SP] = width == 8 ? sp : (u32)sp;
-    enter(c, (u16)(cs + (width == 8 ? 32 : 16)), (u16)(cs + (width == 8 ? 40 : 24)), 3, width == 8, width == 8 ? ip : (u32)ip);
+    enter(c, (u16)(cs + (width == 8 ? 32 : 16)), (u16)(cs + (width == 8 ? 40 : 24)), 3, width == 8,
+          width == 8 ? ip : (u32)ip);
 }

@@ -1,5 +1,6 @@
 /*
- * SYSCALL, SYSRET, SYSENTER and SYSEXIT: flat code and stack segments without descriptors. SDM volume 3 section 5.8.7, 5.8.8.
+ * SYSCALL, SYSRET, SYSENTER and SYSEXIT: flat code and stack segments without descriptors. SDM volume 3
+ * section 5.8.7, 5.8.8.
  */
 #ifndef CPU_SYSCALL_H
 #define CPU_SYSCALL_H

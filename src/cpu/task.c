@@ -11,7 +11,8 @@
 
 #define TSS_INDEX MMU_SUPER_SMAP /* implicit supervisor access */
 
-/* Where things lie in a TSS; 16-bit fields have half the width. Registers and segments follow each other in this order. */
+/* Where things lie in a TSS; 16-bit fields have half the width. Registers and segments follow each other in this order.
+ */
 struct tss_layout {
     u8 width, segs;
     u8 cr3, ip, flags, gpr, seg, ldt; /* offsets; cr3 is 0 where there is none */

@@ -118,7 +118,6 @@ static int add_processor(struct machine *m, unsigned id, struct error *err)
                                                                  .tsc_hz = BOARD_TSC_HZ});
     if (!c)
         return error_set(err, -ENOMEM, "--cpus %u: out of memory", m->cfg.cpus);
-    world_add(m->world, c);
     cpu_cpuid(c, 1, 0, cpuid);
     m->apic[id] = apic_create(&(struct apic_config){.bus = m->apic_bus,
                                                     .loop = m->cfg.loop,

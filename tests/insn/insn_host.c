@@ -44,6 +44,24 @@ static const struct {
 #undef SKIP
 };
 
+static const struct {
+    const char *pattern;
+    unsigned mask;
+    const char *why;
+} masks[] = {
+#define MASK(pattern, mask, why) {pattern, mask, why},
+#include "mask.def"
+#undef MASK
+};
+
+static unsigned mask_of(const struct insn *i)
+{
+    for (unsigned n = 0; i->len && n < ARRAY_SIZE(masks); n++)
+        if (!fnmatch(masks[n].pattern, isa_rows[i->row].name, 0))
+            return masks[n].mask;
+    return 0;
+}
+
 static const char *skip_reason(const struct run *run, unsigned row)
 {
     if (!isa_has(&run->features, isa_rows[row].feature))
@@ -124,7 +142,7 @@ static bool run_case(struct run *run, struct test_case *t, const struct insn *i,
     guest_run(t);
     setup_poke(at, int3, t->len);
     run->cases++;
-    bool same = report_same(t);
+    bool same = report_same(t, mask_of(i));
     if (!same && !quiet)
         report_difference(t, i, before);
     if (!same)

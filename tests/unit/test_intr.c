@@ -1,6 +1,6 @@
 /*
- * What stands between instructions: single-step, breakpoints, interrupt shadows, NMI, interrupts; fast system calls. cpu/intr.c,
- * debug.c, deliver.c, syscall.c.
+ * What stands between instructions: single-step, breakpoints, interrupt shadows, NMI, interrupts; fast system calls.
+ * cpu/intr.c, debug.c, deliver.c, syscall.c.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,10 +13,10 @@
 #include "cpu/intr.h"
 #include "vcpu.h"
 
-#define RAM MiB(4)
+#define RAM          MiB(4)
 #define RUN(v, name) vcpu_run(v, 0, name, name##_end)
-#define AT_HANDLER 0x2000
-#define AT_LOG 0xa000
+#define AT_HANDLER   0x2000
+#define AT_LOG       0xa000
 
 static void put_handler(struct vm *v, unsigned vector, const u8 *code, const u8 *end, u32 at)
 {
@@ -28,10 +28,12 @@ static void put_handler(struct vm *v, unsigned vector, const u8 *code, const u8 
 }
 
 /* Notes RIP and DR6 at R15, which starts as AT_LOG, and goes on with DR6 clear. */
-GUEST64(log_db, "push %rax\n mov 8(%rsp), %rax\n mov %rax, (%r15)\n mov %dr6, %rax\n mov %rax, 8(%r15)\n xor %eax, %eax\n mov %rax, %dr6\n"
+GUEST64(log_db, "push %rax\n mov 8(%rsp), %rax\n mov %rax, (%r15)\n mov %dr6, %rax\n mov %rax, 8(%r15)\n xor %eax, "
+                "%eax\n mov %rax, %dr6\n"
                 " add $16, %r15\n pop %rax\n iretq")
 /* The same, with RF set for the way back. */
-GUEST64(log_db_rf, "push %rax\n mov 8(%rsp), %rax\n mov %rax, (%r15)\n mov %dr6, %rax\n mov %rax, 8(%r15)\n xor %eax, %eax\n mov %rax, %dr6\n"
+GUEST64(log_db_rf, "push %rax\n mov 8(%rsp), %rax\n mov %rax, (%r15)\n mov %dr6, %rax\n mov %rax, 8(%r15)\n xor %eax, "
+                   "%eax\n mov %rax, %dr6\n"
                    " add $16, %r15\n orl $0x10000, 24(%rsp)\n pop %rax\n iretq")
 
 static struct cpu *begin(struct vm *v)
@@ -54,7 +56,8 @@ static void check_log(struct vm *v, const u32 (*want)[2], unsigned count)
 }
 
 /* TF works from the instruction after POPF to the POPF that clears it. */
-GUEST64(step, "pushfq\n orl $0x100, (%rsp)\n popfq\n nop\n rep movsb\n pushfq\n andl $~0x100, (%rsp)\n popfq\n nop" STOP)
+GUEST64(step,
+        "pushfq\n orl $0x100, (%rsp)\n popfq\n nop\n rep movsb\n pushfq\n andl $~0x100, (%rsp)\n popfq\n nop" STOP)
 
 static void test_single_step(void **state)
 {
@@ -69,7 +72,8 @@ static void test_single_step(void **state)
 }
 
 /* MOV SS puts the trap off by one instruction; INT n is entered without one. */
-GUEST64(step_ss, "mov %ss, %eax\n pushfq\n orl $0x100, (%rsp)\n popfq\n mov %eax, %ss\n nop\n int $0x41\n pushfq\n andl $~0x100, (%rsp)\n"
+GUEST64(step_ss, "mov %ss, %eax\n pushfq\n orl $0x100, (%rsp)\n popfq\n mov %eax, %ss\n nop\n int $0x41\n pushfq\n "
+                 "andl $~0x100, (%rsp)\n"
                  " popfq" STOP)
 GUEST64(just_return, "iretq")
 
@@ -177,8 +181,12 @@ static int fake_msr_write(void *apic, u32 msr, u64 value)
 static void fake_reset(void *apic, bool cold)
 {
 }
-static const struct apic_ops fake_apic = {.accept = fake_accept, .get_cr8 = fake_get_cr8, .set_cr8 = fake_set_cr8,
-                                          .msr_read = fake_msr_read, .msr_write = fake_msr_write, .reset = fake_reset};
+static const struct apic_ops fake_apic = {.accept = fake_accept,
+                                          .get_cr8 = fake_get_cr8,
+                                          .set_cr8 = fake_set_cr8,
+                                          .msr_read = fake_msr_read,
+                                          .msr_write = fake_msr_write,
+                                          .reset = fake_reset};
 
 /* The handler notes where it came from, and goes on. */
 GUEST64(log_rip, "mov (%rsp), %r14\n inc %r13\n iretq")
@@ -289,8 +297,9 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_single_step), T(test_step_shadow), T(test_instruction_breakpoint), T(test_data_traps), T(test_general_detect),
-        T(test_sti_shadow),  T(test_nmi),         T(test_init_sipi),              T(test_syscall),
+        T(test_single_step), T(test_step_shadow),    T(test_instruction_breakpoint),
+        T(test_data_traps),  T(test_general_detect), T(test_sti_shadow),
+        T(test_nmi),         T(test_init_sipi),      T(test_syscall),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -28,8 +28,13 @@ static void box_create(struct box *b, const char *model, unsigned id, unsigned c
     b->mem = mem_space_create(b->loop, MiB(1), MiB(1), NULL);
     b->world = world_create(1);
     assert_non_null(b->mem);
-    struct cpu_config cfg = {.id = id, .count = count, .model = cpu_model_find(model), .mem = b->mem, .loop = b->loop,
-                             .world = b->world, .tsc_hz = tsc_hz};
+    struct cpu_config cfg = {.id = id,
+                             .count = count,
+                             .model = cpu_model_find(model),
+                             .mem = b->mem,
+                             .loop = b->loop,
+                             .world = b->world,
+                             .tsc_hz = tsc_hz};
     b->cpu = cpu_create(&cfg);
     assert_non_null(b->cpu);
 }
@@ -48,20 +53,48 @@ struct msr_case {
     bool accepted;
 };
 static const struct msr_case cases[] = {
-    {0xc0000100, 0x123456789abc, true}, {0xc0000100, 1ull << 47, false}, {0xc0000102, ~0ull << 47, true},
-    {0xc0000082, 1ull << 63, false},    {0xc0000084, 0xffffffff, true},  {0xc0000084, 1ull << 32, false},
-    {0xc0000103, 7, true},              {0xc0000103, 1ull << 32, false}, {0xc0000080, 0x901, true},
-    {0xc0000080, 2, false},             {0x277, 0x0007040600070406, true}, {0x277, 2, false},
-    {0x277, 8, false},                  {0x2ff, 0xc06, true},            {0x2ff, 0x1006, false},
-    {0x2ff, 0xc02, false},              {0x200, 0x100006, true},         {0x200, 0x100106, false},
-    {0x201, 0xff00000800, true},        {0x201, 0x10000000800, false},   {0x26f, 0x0606060606060606, true},
-    {0x26f, 7, false},                  {0x174, 0x1234, true},           {0x176, 1ull << 50, false},
-    {0x400, ~0ull, true},               {0x400, 1, false},               {0x401, 0, true},
-    {0x401, 1, false},                  {0x402, 1ull << 47, true},       {0x427, 5, true},
-    {0x428, 0, false},                  {0x17b, ~0ull, true},            {0x17b, 2, false},
-    {0x48, 1, true},                    {0x48, 8, false},                {0x1d9, 3, true},
-    {0xfe, 0, false},                   {0x10a, 0, false},               {0x3a, 0, false},
-    {0x186, 0, false},                  {0x4b564d01, 0, false},          {0xc001001f, 0, false},
+    {0xc0000100, 0x123456789abc, true},
+    {0xc0000100, 1ull << 47, false},
+    {0xc0000102, ~0ull << 47, true},
+    {0xc0000082, 1ull << 63, false},
+    {0xc0000084, 0xffffffff, true},
+    {0xc0000084, 1ull << 32, false},
+    {0xc0000103, 7, true},
+    {0xc0000103, 1ull << 32, false},
+    {0xc0000080, 0x901, true},
+    {0xc0000080, 2, false},
+    {0x277, 0x0007040600070406, true},
+    {0x277, 2, false},
+    {0x277, 8, false},
+    {0x2ff, 0xc06, true},
+    {0x2ff, 0x1006, false},
+    {0x2ff, 0xc02, false},
+    {0x200, 0x100006, true},
+    {0x200, 0x100106, false},
+    {0x201, 0xff00000800, true},
+    {0x201, 0x10000000800, false},
+    {0x26f, 0x0606060606060606, true},
+    {0x26f, 7, false},
+    {0x174, 0x1234, true},
+    {0x176, 1ull << 50, false},
+    {0x400, ~0ull, true},
+    {0x400, 1, false},
+    {0x401, 0, true},
+    {0x401, 1, false},
+    {0x402, 1ull << 47, true},
+    {0x427, 5, true},
+    {0x428, 0, false},
+    {0x17b, ~0ull, true},
+    {0x17b, 2, false},
+    {0x48, 1, true},
+    {0x48, 8, false},
+    {0x1d9, 3, true},
+    {0xfe, 0, false},
+    {0x10a, 0, false},
+    {0x3a, 0, false},
+    {0x186, 0, false},
+    {0x4b564d01, 0, false},
+    {0xc001001f, 0, false},
 };
 
 static void test_msr_values(void **state)
@@ -83,7 +116,8 @@ static void test_msr_values(void **state)
 
 static void test_msr_absent(void **state)
 {
-    static const u32 absent[] = {2, 0x11, 0x186, 0x309, 0x38f, 0x480, 0x606, 0x1b0, 0xc0010015, 0x40000000, 0x4b564d00, ~0u};
+    static const u32 absent[] = {2,     0x11,  0x186,      0x309,      0x38f,      0x480,
+                                 0x606, 0x1b0, 0xc0010015, 0x40000000, 0x4b564d00, ~0u};
     struct box b;
     u64 v;
     box_create(&b, "x86-64-v3", 0, 1, 1000000000);
@@ -191,7 +225,7 @@ static void test_control(void **state)
     assert_true(refused(c, cpu_write_cr0, CR0_PG));
     assert_true(refused(c, cpu_write_cr0, CR0_NW));
     assert_true(refused(c, cpu_write_cr0, 1ull << 32));
-    assert_true(refused(c, cpu_write_cr4, BIT64(13)));  /* VMXE */
+    assert_true(refused(c, cpu_write_cr4, BIT64(13))); /* VMXE */
     assert_true(refused(c, cpu_write_cr4, CR4_PCIDE)); /* not in long mode */
     assert_true(refused(c, cpu_write_cr3, 1ull << 40));
     assert_true(refused(c, cpu_write_cr3, 1ull << 63));
@@ -235,7 +269,7 @@ static void test_models(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_msr_values), cmocka_unit_test(test_msr_absent), cmocka_unit_test(test_tsc),
+        cmocka_unit_test(test_msr_values), cmocka_unit_test(test_msr_absent),  cmocka_unit_test(test_tsc),
         cmocka_unit_test(test_cpuid),      cmocka_unit_test(test_cpuid_state), cmocka_unit_test(test_control),
         cmocka_unit_test(test_models),
     };

@@ -1,6 +1,6 @@
 /*
- * Segments, far transfers, gates, tasks: cpu/segment.c, transfer.c, iret.c, deliver.c, task.c. Checks by table through calls of the
- * functions themselves; transfers and switches by guest code.
+ * Segments, far transfers, gates, tasks: cpu/segment.c, transfer.c, iret.c, deliver.c, task.c. Checks by table through
+ * calls of the functions themselves; transfers and switches by guest code.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,11 +14,11 @@
 #include "cpu/transfer.h"
 #include "vcpu.h"
 
-#define RAM MiB(4)
+#define RAM          MiB(4)
 #define RUN(v, name) vcpu_run(v, 0, name, name##_end)
-#define AT_LDT 0x7000
-#define AT_TSS2 0x6100
-#define AT_FAR 0x2000 /* code of the other side */
+#define AT_LDT       0x7000
+#define AT_TSS2      0x6100
+#define AT_FAR       0x2000 /* code of the other side */
 
 /* Free places in the GDT. */
 enum { S0 = 0x48, S1 = 0x50, S2 = 0x58, S3 = 0x60, S_LDT = 0x70, S_TSS2 = 0x80, S_OUTSIDE = 0x1000 };
@@ -61,7 +61,7 @@ static NOINLINE int jump_result(struct cpu *c, u16 sel, u64 ip)
 #define GP(code) (EXC_GP << 16 | (code))
 #define NP(code) (EXC_NP << 16 | (code))
 #define SS(code) (EXC_SS << 16 | (code))
-#define OK (-1)
+#define OK       (-1)
 
 /* One descriptor in place S0, loaded at a privilege level. */
 struct load_case {
@@ -70,11 +70,13 @@ struct load_case {
     int result;
 };
 static const struct load_case load_cases[] = {
-    {0x92, SEG_DS, 0, 0, OK},      {0x90, SEG_DS, 0, 0, OK},      {0x9a, SEG_DS, 0, 0, OK},      {0x98, SEG_DS, 0, 0, GP(S0)},
-    {0x92, SEG_ES, 0, 3, GP(S0)},  {0x92, SEG_FS, 3, 3, GP(S0)},  {0xf2, SEG_GS, 3, 3, OK},      {0xf2, SEG_DS, 0, 3, OK},
-    {0x12, SEG_DS, 0, 0, NP(S0)},  {0x82, SEG_DS, 0, 0, GP(S0)},  {0x9e, SEG_DS, 3, 3, OK},      {0x9c, SEG_DS, 3, 3, GP(S0)},
-    {0x92, SEG_SS, 0, 0, OK},      {0x90, SEG_SS, 0, 0, GP(S0)},  {0x9a, SEG_SS, 0, 0, GP(S0)},  {0x12, SEG_SS, 0, 0, SS(S0)},
-    {0x92, SEG_SS, 0, 3, GP(S0)},  {0xf2, SEG_SS, 0, 0, GP(S0)},  {0xf2, SEG_SS, 3, 3, OK},      {0x72, SEG_SS, 3, 3, SS(S0)},
+    {0x92, SEG_DS, 0, 0, OK},     {0x90, SEG_DS, 0, 0, OK},     {0x9a, SEG_DS, 0, 0, OK},
+    {0x98, SEG_DS, 0, 0, GP(S0)}, {0x92, SEG_ES, 0, 3, GP(S0)}, {0x92, SEG_FS, 3, 3, GP(S0)},
+    {0xf2, SEG_GS, 3, 3, OK},     {0xf2, SEG_DS, 0, 3, OK},     {0x12, SEG_DS, 0, 0, NP(S0)},
+    {0x82, SEG_DS, 0, 0, GP(S0)}, {0x9e, SEG_DS, 3, 3, OK},     {0x9c, SEG_DS, 3, 3, GP(S0)},
+    {0x92, SEG_SS, 0, 0, OK},     {0x90, SEG_SS, 0, 0, GP(S0)}, {0x9a, SEG_SS, 0, 0, GP(S0)},
+    {0x12, SEG_SS, 0, 0, SS(S0)}, {0x92, SEG_SS, 0, 3, GP(S0)}, {0xf2, SEG_SS, 0, 0, GP(S0)},
+    {0xf2, SEG_SS, 3, 3, OK},     {0x72, SEG_SS, 3, 3, SS(S0)},
 };
 
 static void test_load(void **state)
@@ -149,9 +151,10 @@ struct jump_case {
     int result;
 };
 static const struct jump_case jump_cases[] = {
-    {0x9a, 4, 0, 0, 0xffff, OK},          {0x9a, 4, 0, 0, 0x10000, GP(0)},   {0x9a, 4, 0, 3, 0, GP(S0)},  {0x9a, 4, 3, 3, 0, GP(S0)},
-    {0x9e, 4, 3, 3, 0, OK},               {0xfe, 4, 0, 0, 0, GP(S0)},        {0x1a, 4, 0, 0, 0, NP(S0)},  {0x92, 4, 0, 0, 0, GP(S0)},
-    {0x82, 4, 0, 0, 0, GP(S0)},           {0x8b, 0, 0, 0, 0, GP(S0)},        {0xfa, 4, 3, 0, 0, OK},
+    {0x9a, 4, 0, 0, 0xffff, OK}, {0x9a, 4, 0, 0, 0x10000, GP(0)}, {0x9a, 4, 0, 3, 0, GP(S0)},
+    {0x9a, 4, 3, 3, 0, GP(S0)},  {0x9e, 4, 3, 3, 0, OK},          {0xfe, 4, 0, 0, 0, GP(S0)},
+    {0x1a, 4, 0, 0, 0, NP(S0)},  {0x92, 4, 0, 0, 0, GP(S0)},      {0x82, 4, 0, 0, 0, GP(S0)},
+    {0x8b, 0, 0, 0, 0, GP(S0)},  {0xfa, 4, 3, 0, 0, OK},
 };
 
 static void test_jump(void **state)
@@ -181,7 +184,8 @@ static void test_jump(void **state)
 /* Two dwords of parameters through a 32-bit gate from CPL 3; the callee takes them off both stacks. */
 GUEST32(gate_user, "mov %esp, %ebp\n push $0x11111111\n push $0x22222222\n lcall $0x4b, $0\n"
                    " sub %esp, %ebp\n mov %ebp, %edi\n mov %cs, %ecx" STOP)
-GUEST32(gate_kernel, "mov 8(%esp), %eax\n sub 12(%esp), %eax\n mov 20(%esp), %edx\n mov %cs, %ebx\n mov %ss, %esi\n lret $8")
+GUEST32(gate_kernel,
+        "mov 8(%esp), %eax\n sub 12(%esp), %eax\n mov 20(%esp), %edx\n mov %cs, %ebx\n mov %ss, %esi\n lret $8")
 
 static void test_call_gate(void **state)
 {
@@ -245,8 +249,9 @@ static void test_real_int(void **state)
 
 /* In virtual-8086 mode at 200:0: INT 40h with IOPL 3 goes to the protected-mode handler, which sees the 8086 frame. */
 GUEST16(v86_code, "mov $0xbeef, %ax\n int $0x40\n hlt")
-GUEST32(v86_handler, "mov (%esp), %eax\n mov 4(%esp), %ebx\n mov 12(%esp), %ecx\n mov 16(%esp), %edx\n mov 32(%esp), %edi\n"
-                     " mov %ds, %esi" STOP)
+GUEST32(v86_handler,
+        "mov (%esp), %eax\n mov 4(%esp), %ebx\n mov 12(%esp), %ecx\n mov 16(%esp), %edx\n mov 32(%esp), %edi\n"
+        " mov %ds, %esi" STOP)
 
 static void enter_v86(struct vm *v, u32 flags)
 {
@@ -257,7 +262,9 @@ static void enter_v86(struct vm *v, u32 flags)
     put_code(v, 0x2800, v86_handler, v86_handler_end);
 }
 
-GUEST32(v86_start, "push $5\n push $4\n push $3\n push $2\n push $0x100\n push $0x1000\n pushl %eax\n push $0x200\n push $0\n iret")
+GUEST32(
+    v86_start,
+    "push $5\n push $4\n push $3\n push $2\n push $0x100\n push $0x1000\n pushl %eax\n push $0x200\n push $0\n iret")
 
 static void test_v86(void **state)
 {
@@ -265,12 +272,12 @@ static void test_v86(void **state)
     struct cpu *c = v->cpu[0];
     enter_v86(v, RF_VM | 3 << RF_IOPL_SHIFT | 2);
     (void)RUN(v, v86_start);
-    assert_int_equal(c->gpr[R_AX], 5);            /* next IP */
-    assert_int_equal(c->gpr[R_BX], 0x200);        /* CS */
-    assert_int_equal(c->gpr[R_CX], 0x1000);       /* SP */
-    assert_int_equal(c->gpr[R_DX], 0x100);        /* SS */
-    assert_int_equal(c->gpr[R_DI], 5);            /* GS */
-    assert_int_equal(c->gpr[R_SI], 0);            /* DS is null */
+    assert_int_equal(c->gpr[R_AX], 5);      /* next IP */
+    assert_int_equal(c->gpr[R_BX], 0x200);  /* CS */
+    assert_int_equal(c->gpr[R_CX], 0x1000); /* SP */
+    assert_int_equal(c->gpr[R_DX], 0x100);  /* SS */
+    assert_int_equal(c->gpr[R_DI], 5);      /* GS */
+    assert_int_equal(c->gpr[R_SI], 0);      /* DS is null */
     assert_int_equal(c->cpl, 0);
     assert_false(cpu_v86(c));
     /* Without the privilege it is #GP(0). */
@@ -309,7 +316,8 @@ static void test_vme(void **state)
 
 /* CALL to a TSS, NT and back link, IRET, and the task's own EIP where it left off. */
 GUEST32(task_main, "mov $1, %ecx\n lcall $0x80, $0xf4f4f4f4\n mov %edx, %esi\n lcall $0x80, $0\n pushf\n pop %edi" STOP)
-GUEST32(task_other, "1: inc %edx\n pushf\n pop %ebx\n mov %edx, 0xa000\n mov %ebx, 0xa004\n mov %esp, 0xa008\n iret\n jmp 1b")
+GUEST32(task_other,
+        "1: inc %edx\n pushf\n pop %ebx\n mov %edx, 0xa000\n mov %ebx, 0xa004\n mov %esp, 0xa008\n iret\n jmp 1b")
 
 static void put_tss2(struct vm *v, u32 ip)
 {
@@ -452,7 +460,8 @@ static void test_ist(void **state)
     assert_int_equal(c->gpr[R_SP], 0x7f00 - 40);
 }
 
-GUEST32(lar_lsl, "mov %ebx, %eax\n lar %ebx, %ecx\n setz %dl\n lsl %ebx, %esi\n setz %dh\n verr %bx\n setz %al\n verw %bx\n setz %ah" STOP)
+GUEST32(lar_lsl, "mov %ebx, %eax\n lar %ebx, %ecx\n setz %dl\n lsl %ebx, %esi\n setz %dh\n verr %bx\n setz %al\n verw "
+                 "%bx\n setz %ah" STOP)
 
 static void test_lar(void **state)
 {
@@ -508,9 +517,10 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_load),     T(test_load_null), T(test_load_ldt),   T(test_real_load),       T(test_jump),         T(test_call_gate),
-        T(test_call_gate64), T(test_real_int), T(test_v86),      T(test_vme),             T(test_task),         T(test_task_gate),
-        T(test_task_late_fault), T(test_double_fault), T(test_idt_codes), T(test_ist),    T(test_lar),          T(test_expand_down),
+        T(test_load),      T(test_load_null),   T(test_load_ldt),        T(test_real_load),    T(test_jump),
+        T(test_call_gate), T(test_call_gate64), T(test_real_int),        T(test_v86),          T(test_vme),
+        T(test_task),      T(test_task_gate),   T(test_task_late_fault), T(test_double_fault), T(test_idt_codes),
+        T(test_ist),       T(test_lar),         T(test_expand_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,6 @@
 /*
- * host: what the host's processor has and the instruction table knows. System features are the interpreter's own, whatever
- * the host has.
+ * host: what the host's processor has and the instruction table knows. System features are the interpreter's own,
+ * whatever the host has.
  */
 #include "cpu/model/model.h"
 
@@ -8,8 +8,8 @@
 static const u8 unknown[] = {FEAT_MONITOR, FEAT_PKU, FEAT_SSE4A, FEAT_BASE};
 /* Semantics that do not need the host: always there. */
 static const u8 own[] = {
-    FEAT_SEP, FEAT_SYSCALL, FEAT_LM, FEAT_CLFLUSH, FEAT_RDTSCP, FEAT_FSGSBASE, FEAT_INVPCID, FEAT_SMAP, FEAT_UMIP, FEAT_RDPID,
-    FEAT_LAHF64, FEAT_BASE,
+    FEAT_SEP,     FEAT_SYSCALL, FEAT_LM,   FEAT_CLFLUSH, FEAT_RDTSCP, FEAT_FSGSBASE,
+    FEAT_INVPCID, FEAT_SMAP,    FEAT_UMIP, FEAT_RDPID,   FEAT_LAHF64, FEAT_BASE,
 };
 
 static bool listed(const u8 *list, unsigned feature)

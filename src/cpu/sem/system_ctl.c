@@ -8,9 +8,9 @@
 #include "cpu/intr.h"
 #include "cpu/model.h"
 #include "cpu/msr.h"
+#include "cpu/segment.h"
 #include "cpu/sem/sem_list.h"
 #include "cpu/sem/system.h"
-#include "cpu/segment.h"
 
 static void need_cpl0(struct cpu *c)
 {

@@ -1,6 +1,6 @@
 /*
- * Far JMP, CALL, RET, IRET, software interrupts and fast system calls. The work is done in cpu/transfer.c, iret.c, deliver.c
- * and syscall.c.
+ * Far JMP, CALL, RET, IRET, software interrupts and fast system calls. The work is done in cpu/transfer.c, iret.c,
+ * deliver.c and syscall.c.
  */
 #include "cpu/fault.h"
 #include "cpu/intr.h"

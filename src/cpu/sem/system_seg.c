@@ -1,13 +1,14 @@
 /*
- * Segment registers, descriptor tables, and the instructions that look at descriptors. SDM volume 2; volume 3 section 5.10.
+ * Segment registers, descriptor tables, and the instructions that look at descriptors. SDM volume 2; volume 3
+ * section 5.10.
  */
 #include "cpu/access.h"
+#include "cpu/segment.h"
 #include "cpu/sem/sem_list.h"
 #include "cpu/sem/system.h"
-#include "cpu/segment.h"
 
 #define LAR_MASK 0xf0ff00u
-#define AX_ZF BIT(14) /* ZF in the form of ax_flags */
+#define AX_ZF    BIT(14) /* ZF in the form of ax_flags */
 
 /* UMIP: the instructions that would tell a user where the system's tables are. */
 void system_check_umip(struct cpu *c)
@@ -212,11 +213,11 @@ static bool visible(struct cpu *c, u16 sel, struct desc *d)
     return seg_is_conforming(&d->seg) || (c->cpl <= dpl && (sel & 3u) <= dpl);
 }
 
-#define TYPE(n) (1u << (n))
+#define TYPE(n)        (1u << (n))
 #define TYPES_LSL_LONG (TYPE(DESC_LDT) | TYPE(DESC_TSS32) | TYPE(DESC_TSS32_BUSY))
-#define TYPES_LSL (TYPES_LSL_LONG | TYPE(DESC_TSS16) | TYPE(DESC_TSS16_BUSY))
+#define TYPES_LSL      (TYPES_LSL_LONG | TYPE(DESC_TSS16) | TYPE(DESC_TSS16_BUSY))
 #define TYPES_LAR_LONG (TYPES_LSL_LONG | TYPE(DESC_CALL32))
-#define TYPES_LAR (TYPES_LSL | TYPE(DESC_CALL16) | TYPE(DESC_CALL32) | TYPE(DESC_TASK_GATE))
+#define TYPES_LAR      (TYPES_LSL | TYPE(DESC_CALL16) | TYPE(DESC_CALL32) | TYPE(DESC_TASK_GATE))
 
 static bool type_allowed(const struct cpu *c, const struct desc *d, u32 legacy, u32 longmode)
 {

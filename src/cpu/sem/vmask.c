@@ -30,68 +30,67 @@ static ALWAYS_INLINE void store_element(struct cpu *c, u64 linear, const u8 *v, 
         mmu_store_u64(c, unchecked(c), linear, get_u64(v));
 }
 
-/* Elements at seg:offset + n * size; the offset wraps at the address size. */
+/* Element n at seg:ea + n * size. The address size has its say on ea alone. */
 static ALWAYS_INLINE u64 element_linear(struct cpu *c, const struct insn *i, u64 ea, unsigned n, unsigned size,
                                         enum mmu_access a)
 {
-    u64 offset = (ea + n * size) << i->ashift >> i->ashift;
-    return seg_linear(c, i->seg, offset, size, a);
+    return seg_linear(c, i->seg, ea + n * size, size, a);
 }
 
-/* As soon as one element is selected, all of the operand must be canonical. */
-static void check_canonical(struct cpu *c, const struct insn *i, u64 ea, unsigned bytes)
+/* The selected elements as bits, and their addresses. All of what lies between the first and the last must be canonical. */
+static ALWAYS_INLINE u32 find_selected(struct cpu *c, const struct insn *i, unsigned size, u64 linear[8], enum mmu_access a)
 {
-    u64 linear = c->seg_base[i->seg] + ea;
-    if (c->flat && (!addr_is_canonical(linear) || !addr_is_canonical(linear + bytes - 1)))
-        cpu_fault_code(c, i->seg == SEG_SS ? EXC_SS : EXC_GP, 0);
+    u64 ea = op_ea(c, i);
+    const u64 *mask = vec_reg(c, i->vvvv);
+    u32 found = 0;
+    for (unsigned n = 0; n < (16u << i->vl) / size; n++) {
+        if (!selected(mask, n, size))
+            continue;
+        linear[n] = element_linear(c, i, ea, n, size, a);
+        found |= BIT(n);
+    }
+    if (found && c->flat) {
+        u64 first = linear[__builtin_ctz(found)], end = linear[31 - __builtin_clz(found)] + size - 1;
+        if (unlikely(!addr_is_canonical(first) || !addr_is_canonical(end)))
+            cpu_fault_code(c, i->seg == SEG_SS ? EXC_SS : EXC_GP, 0);
+    }
+    return found;
 }
 
 static ALWAYS_INLINE void mask_load(struct cpu *c, const struct insn *i, unsigned size)
 {
-    u64 v[4] = {0}, ea = op_ea(c, i);
-    const u64 *mask = vec_reg(c, i->vvvv);
-    unsigned bytes = 16u << i->vl;
-    for (unsigned n = 0; n < bytes / size; n++) {
-        if (!selected(mask, n, size))
-            continue;
-        check_canonical(c, i, ea, bytes);
-        u64 e = load_element(c, element_linear(c, i, ea, n, size, MMU_READ), size);
+    u64 v[4] = {0}, linear[8];
+    for (u32 m = find_selected(c, i, size, linear, MMU_READ); m; m &= m - 1) {
+        unsigned n = (unsigned)__builtin_ctz(m);
+        u64 e = load_element(c, linear[n], size);
         __builtin_memcpy((u8 *)v + n * size, &e, size);
     }
     __builtin_memcpy(vec_reg(c, i->reg), v, sizeof(v));
 }
 
-/* May the element be written? What reaches into a second page is tried at `end`, the last
- * byte of all that is selected: CR2 shows it. */
-static void probe_element(struct cpu *c, u64 start, u64 linear, unsigned size, u64 end)
+/*
+ * Tries the selected elements before any is written. Where they lie in two pages, processors try the second at the last byte of all that is selected:
+ * CR2 shows it.
+ */
+static NOINLINE void probe_elements(struct cpu *c, const u64 *linear, u32 found, unsigned size)
 {
-    bool second = (linear ^ start) >> 12, crosses = (linear + size - 1) >> 12 != linear >> 12;
-    if (!second)
-        mmu_probe(c, unchecked(c), linear, 1, MMU_WRITE);
-    if (second || crosses)
+    u64 first = linear[__builtin_ctz(found)], end = linear[31 - __builtin_clz(found)] + size - 1;
+    mmu_probe(c, unchecked(c), first, 1, MMU_WRITE);
+    if ((first ^ end) >> 12)
         mmu_probe(c, unchecked(c), end, 1, MMU_WRITE);
 }
 
-/* All elements are looked at before the first is written. */
 static ALWAYS_INLINE void mask_store(struct cpu *c, const struct insn *i, unsigned size)
 {
-    u64 ea = op_ea(c, i), linear[8];
-    const u64 *mask = vec_reg(c, i->vvvv);
+    u64 linear[8];
     const u8 *v = (const u8 *)vec_reg(c, i->reg);
-    unsigned bytes = 16u << i->vl, count = bytes / size, last = 0;
-    for (unsigned n = 0; n < count; n++) {
-        if (!selected(mask, n, size))
-            continue;
-        check_canonical(c, i, ea, bytes);
-        linear[n] = element_linear(c, i, ea, n, size, MMU_WRITE);
-        last = n;
+    u32 found = find_selected(c, i, size, linear, MMU_WRITE);
+    if (found && !tlb_host_write(c, linear[__builtin_ctz(found)], (16u << i->vl) - size * (unsigned)__builtin_ctz(found)))
+        probe_elements(c, linear, found, size);
+    for (u32 m = found; m; m &= m - 1) {
+        unsigned n = (unsigned)__builtin_ctz(m);
+        store_element(c, linear[n], v + n * size, size);
     }
-    for (unsigned n = 0; n < count; n++)
-        if (selected(mask, n, size) && !tlb_host_write(c, linear[n], size))
-            probe_element(c, c->seg_base[i->seg] + ea, linear[n], size, linear[last] + size - 1);
-    for (unsigned n = 0; n < count; n++)
-        if (selected(mask, n, size))
-            store_element(c, linear[n], v + n * size, size);
 }
 
 void sem_vmaskload4(struct cpu *c, const struct insn *i)
@@ -122,7 +121,8 @@ static void mask_bytes(struct cpu *c, const struct insn *i, const u8 *v, const u
 {
     u64 linear[2], ea = areg_get(c, i, R_DI);
     for (unsigned n = count / 8; n-- > 0;) {
-        linear[n] = element_linear(c, i, ea, n, 8, MMU_WRITE);
+        u64 offset = (ea + 8 * n) << i->ashift >> i->ashift;
+        linear[n] = seg_linear(c, i->seg, offset, 8, MMU_WRITE);
         mmu_probe(c, c->mmu_index, linear[n], 8, MMU_WRITE);
     }
     for (unsigned n = 0; n < count; n++)

@@ -3,6 +3,7 @@
  */
 #include "cpu/sem/x87_env.h"
 
+#include "cpu/segment.h"
 #include "cpu/sem/vec.h"
 
 void x87_init(struct cpu *c)
@@ -189,8 +190,12 @@ static unsigned env_size(const struct insn *i)
  */
 static u64 image_linear(struct cpu *c, const struct insn *i, unsigned size, enum mmu_access a)
 {
-    u64 linear = op_linear(c, i, size, a);
-    mmu_probe(c, c->mmu_index, linear, env_size(i) / 7, a);
+    unsigned word = env_size(i) / 7;
+    u64 linear = c->seg_base[i->seg] + op_ea(c, i);
+    if (c->mmu_index == MMU_CHECKED && linear & (word - 1) && addr_is_canonical(linear))
+        cpu_fault_code(c, EXC_AC, 0);
+    linear = op_linear(c, i, size, a);
+    mmu_probe(c, c->mmu_index, linear, word, a);
     mmu_probe(c, c->mmu_index, linear + size - 1, 1, a);
     return linear;
 }

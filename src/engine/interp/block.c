@@ -10,7 +10,7 @@
 
 #include "cpu/fault.h"
 #include "cpu/mmu.h"
-#include "cpu/sem/sem.h"
+#include "cpu/sem/hot.h"
 #include "cpu/world.h"
 #include "host/mem.h"
 #include "host/thread.h"
@@ -58,7 +58,7 @@ static struct block *block_room(struct interp *e)
 
 static void block_keep(struct interp *e, struct block *b)
 {
-    e->used += (sizeof(*b) + b->count * sizeof(struct insn) + 15) & ~15ull;
+    e->used += (sizeof(*b) + b->insns * sizeof(struct insn) + 15) & ~15ull;
     struct block **slot = hash_slot(e, b->host);
     /* A dead one of the same key would only lengthen the chain. */
     for (struct block **p = slot; *p; p = &(*p)->next) {
@@ -163,6 +163,7 @@ static enum insn_status block_decode(struct cpu *c, struct block *b)
             break;
         }
         insn_finish(i, off);
+        i->fn = hot_lookup(i);
         off += i->len;
         b->count++;
         if (insn_ends(i)) {
@@ -171,6 +172,9 @@ static enum insn_status block_decode(struct cpu *c, struct block *b)
         }
     }
     b->bytes = (u16)off;
+    b->insns = b->count;
+    if (b->count >= 2 && hot_fuse(&b->insn[b->count - 2]))
+        b->count--;
     return INSN_OK;
 }
 
@@ -195,6 +199,7 @@ static unsigned fetch_bytes(struct cpu *c, u64 linear, u8 *buf, bool *limited)
     return size;
 }
 
+/* With the general functions: single-stepped code is what the faster ones are tested against. */
 struct block *block_single(struct cpu *c, struct interp *e)
 {
     struct block *b = e->scratch;
@@ -209,7 +214,7 @@ struct block *block_single(struct cpu *c, struct interp *e)
     if (status != INSN_OK)
         raise_status(c, status);
     insn_finish(&b->insn[0], 0);
-    b->count = 1;
+    b->count = b->insns = 1;
     b->bytes = b->insn[0].len;
     return b;
 }
@@ -242,7 +247,7 @@ static struct block *block_crossing(struct cpu *c, struct interp *e, const u8 *h
     if (status != INSN_OK)
         raise_status(c, status);
     insn_finish(&b->insn[0], 0);
-    b->count = 1;
+    b->count = b->insns = 1;
     b->bytes = b->insn[0].len;
     block_keep(e, b);
     return b;

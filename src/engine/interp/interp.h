@@ -25,7 +25,8 @@ struct block {
     struct mem_page *page;
     u32 gen;               /* the page's, from before the bytes were read */
     u16 bytes;
-    u8 count;
+    u8 count;              /* calls to make: of two fused instructions there is one */
+    u8 insns;
     u8 mode;               /* enum isa_mode */
     bool near;             /* what follows is in the same mode and segment, and where depends on rip only */
     bool crosses;          /* its one instruction ends in the next page: then the rest is about that */

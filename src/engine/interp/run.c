@@ -27,7 +27,7 @@ static ALWAYS_INLINE bool run_block(struct cpu *c, struct interp *e, struct bloc
         i->fn(c, i);
         i++;
     } while (i != end && likely(!requests(c)));
-    c->insns += (u64)(i - b->insn);
+    c->insns += i == end ? b->insns : (u64)(i - b->insn);
     if (!c->cur)
         return true;
     u64 rip = c->gpr[REG_RIP] + i[-1].off + i[-1].len;
