@@ -43,7 +43,7 @@ OP(bts, "lock btsl $5,(%%rdi)")
 OP(not64, "notq (%%rdi)")
 OP(movups_store, "movups %%xmm0,(%%rdi)")
 OP(movups_load, "movups (%%rdi),%%xmm1")
-OP(fstp80, "fldz; fstpt (%%rdi)")
+OP(fstp80, "fninit; fldz; fstpt (%%rdi)")
 OP(fnstenv, "fnstenv (%%rdi)")
 OP(movnti, "movnti %%rax,(%%rdi)")
 OP(push_mem, "pushq (%%rdi); pop %%r8")
@@ -80,6 +80,7 @@ static bool untouched(void)
     return true;
 }
 
+/* CR2 names a byte of the second page; which one is the processor's choice where an instruction makes several accesses (FNSTENV). */
 static void one_op(const struct op *op)
 {
     for (unsigned before = 1; before < op->size; before++) {
@@ -87,14 +88,14 @@ static void one_op(const struct op *op)
         fill();
         second_flags(0);
         struct fault f = try_call(op->fn, p);
-        check(f.vector == 14 && f.cr2 == EDGE, "%s, %u bytes before a missing page: %d cr2 %lx", op->name, before, f.vector, f.cr2);
+        check(f.vector == 14 && (f.cr2 & ~(PAGE - 1)) == EDGE, "%s, %u bytes before a missing page: %d cr2 %lx", op->name, before, f.vector, f.cr2);
         check(f.error == (op->write ? 2 : 0), "%s: error code %lx", op->name, f.error);
         check(untouched(), "%s: a faulting store changed memory (missing page, %u before)", op->name, before);
 
         second_flags(PTE_P);
         f = try_call(op->fn, p);
         if (op->write) {
-            check(f.vector == 14 && f.cr2 == EDGE && f.error == 3, "%s, %u bytes before a read-only page: %d cr2 %lx error %lx",
+            check(f.vector == 14 && (f.cr2 & ~(PAGE - 1)) == EDGE && f.error == 3, "%s, %u bytes before a read-only page: %d cr2 %lx error %lx",
                   op->name, before, f.vector, f.cr2, f.error);
             check(untouched(), "%s: a faulting store changed memory (read-only page)", op->name);
         } else {

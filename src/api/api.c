@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "api/option.h"
-#include "backend/char/open.h"
 #include "cpu/model.h"
 #include "debug/monitor.h"
 #include "engine/engine.h"
@@ -186,8 +185,6 @@ static int vm_config_fill(struct ring3_config *cfg, struct vm_config *vc, struct
         if (status)
             return status;
     }
-    if (!vc->debugcon)
-        vc->debugcon = char_spec_is_stdio(vc->serial) ? "stdio" : "null";
     return options_agree(vc, err);
 }
 

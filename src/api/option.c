@@ -106,7 +106,7 @@ static const struct option options[] = {
      parse_text,
      AT(engine)},
     {{"serial", NULL, "WHERE", "stdio", "first serial port: stdio, file=PATH, pty or null"}, parse_console, AT(serial)},
-    {{"debugcon", NULL, "WHERE", NULL, "debug console, ports 0xe9 and 0x402: as --serial; joins it on stdio"},
+    {{"debugcon", NULL, "WHERE", NULL, "debug console and firmware log, ports 0xe9 and 0x402: as --serial"},
      parse_console,
      AT(debugcon)},
     {{"debug-exit", NULL, NULL, "off", "a write of VALUE to port 0xf4 ends with status (VALUE << 1) | 1"},

@@ -44,12 +44,10 @@ void cpu_set_rflags(struct cpu *c, u64 value)
     u64 changed = c->rflags ^ value;
     c->ax_flags = flags_to_ax(value);
     c->rflags = value & ~RFLAGS_ARITH;
+    c->shadow &= ~SHADOW_STI; /* an instruction that gets here is past it */
     if (changed & (RF_AC | RF_VM))
         cpu_derive(c);
-    if (cpu_must_step(c))
-        cpu_request_own(c, REQ_DEBUG);
-    if (value & RF_IF)
-        cpu_check_intr(c);
+    cpu_look_again(c);
 }
 
 unsigned cpu_mmu_index(const struct cpu *c, unsigned cpl)
@@ -92,8 +90,7 @@ void cpu_derive(struct cpu *c)
         c->stack_size = c->seg[SEG_SS].attr & DA_DB ? 4 : 2;
     }
     cpu_derive_access(c);
-    if (cpu_must_step(c) || c->nmi_pending)
-        cpu_request_own(c, REQ_DEBUG);
+    cpu_look_again(c);
 }
 
 static void reset_segments(struct cpu *c)

@@ -1,9 +1,9 @@
 /*
  * Debug registers, breakpoints and single-step. SDM volume 3 chapter 18 (debug).
  *
- * While anything here is armed (any enable bit of DR7, RFLAGS.TF or RF, an interrupt shadow), cpu_service sets c->step
- * and the engine carries out one instruction at a time. So a hit only has to be noted: the trap is taken right after
- * the instruction.
+ * While anything here is armed (any enable bit of DR7, RFLAGS.TF, a MOV SS shadow), cpu_service sets c->step and the
+ * engine carries out one instruction at a time. So a hit only has to be noted: the trap is taken right after the
+ * instruction. RF is kept exactly only while a breakpoint is enabled, for it says nothing otherwise.
  */
 #ifndef CPU_DEBUG_H
 #define CPU_DEBUG_H
@@ -36,10 +36,10 @@ u64 cpu_debug_fetch(const struct cpu *c, u64 linear);
 u64 cpu_read_dr(struct cpu *c, unsigned n);
 void cpu_write_dr(struct cpu *c, unsigned n, u64 value);
 
-/* True while the engine must go one instruction at a time. */
+/* True while cpu_service has to be called at the next boundary, to go one instruction at a time from there. */
 static inline bool cpu_must_step(const struct cpu *c)
 {
-    return (c->rflags & (RF_TF | RF_RF)) || c->shadow || c->debug_pending || cpu_debug_watching(c);
+    return (c->rflags & RF_TF) || (c->shadow & SHADOW_MOV_SS) || c->debug_pending || cpu_debug_watching(c);
 }
 
 #endif

@@ -33,9 +33,15 @@ static bool is_software(const struct event *e)
     return e->source == INTR_SOFTWARE || e->source == INTR_INT3;
 }
 
+/* RF: of a fault, or of a repeated instruction that an interrupt comes into. It is only exact while breakpoints are
+ * enabled. */
 static u64 pushed_flags(const struct cpu *c, const struct event *e)
 {
-    return cpu_rflags(c) | (e->resume ? RF_RF : 0);
+    u64 flags = cpu_rflags(c);
+    bool kept = e->source == INTR_EXTERNAL && cpu_debug_watching(c);
+    if (e->resume)
+        return flags | RF_RF;
+    return kept ? flags : flags & ~RF_RF;
 }
 
 /* An 8086 interrupt: FLAGS, CS and IP on the current stack. `table` is the linear address of the vectors. */

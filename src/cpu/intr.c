@@ -2,8 +2,12 @@
  * Between blocks: requests from outside, traps of the last instruction, NMI, interrupts, instruction breakpoints,
  * halting. SDM volume 3 section 6.9 and table 6-2 (priorities), 6.7 and 6.8 (masking).
  *
- * Interrupt shadows, RF and single-step are a matter of one instruction: while any is on, c->step makes the engine come
- * back after one. finish_step and begin_step stand on the two sides of it.
+ * A STI shadow asks for nothing by itself: if it is found when an interrupt wants in, one instruction is carried out
+ * first. It may be found long after its instruction is over, which nobody can tell. Whatever else sets IF ends it
+ * (cpu_set_rflags).
+ *
+ * Breakpoints, MOV SS shadows and single-step are a matter of one instruction: while any is on, c->step makes the
+ * engine come back after one. finish_step and begin_step stand on the two sides of it.
  */
 #include "cpu/intr.h"
 
@@ -24,6 +28,13 @@ void cpu_check_intr(struct cpu *c)
 {
     if (c->intr_line && c->rflags & RF_IF)
         cpu_request_own(c, REQ_INTR);
+}
+
+void cpu_look_again(struct cpu *c)
+{
+    if (cpu_must_step(c) || c->nmi_pending)
+        cpu_request_own(c, REQ_DEBUG);
+    cpu_check_intr(c);
 }
 
 static void take_init(struct cpu *c)
@@ -52,6 +63,7 @@ static bool take_requests(struct cpu *c)
     u32 req = c->request;
     if (req & REQ_STOP) {
         request_clear(c, REQ_STOP);
+        cpu_look_again(c);
         return false;
     }
     request_clear(c, req & (REQ_PARK | REQ_TLB | REQ_BLOCK | REQ_SMI | REQ_DEBUG | REQ_INIT | REQ_SIPI | REQ_NMI));
@@ -118,12 +130,12 @@ static void take_interrupt(struct cpu *c)
 /* False if an instruction breakpoint was taken instead: look at everything again. */
 static bool begin_step(struct cpu *c)
 {
-    if (!cpu_must_step(c))
-        return true;
     u64 hits = 0;
     if (cpu_debug_watching(c) && !(c->rflags & RF_RF) && !(c->shadow & SHADOW_MOV_SS))
         hits = cpu_debug_fetch(c, c->seg_base[SEG_CS] + cpu_rip(c));
     c->rflags &= ~RF_RF;
+    if (!cpu_must_step(c) && !c->shadow)
+        return true;
     if (hits) {
         struct event e = {.vector = EXC_DB, .source = INTR_EXCEPTION, .dr6 = hits};
         event_deliver_all(c, &e);

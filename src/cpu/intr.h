@@ -33,5 +33,7 @@ bool cpu_service(struct cpu *c);
 
 /* IF became 1, or a shadow ended: look for an interrupt at the next boundary. */
 void cpu_check_intr(struct cpu *c);
+/* The same for everything that cpu_service would find without being told: after a state was loaded, or when the engine left. */
+void cpu_look_again(struct cpu *c);
 
 #endif

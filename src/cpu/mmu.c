@@ -1,8 +1,8 @@
 /*
  * The slow paths of memory accesses (cpu/mmu.h): what happens when the TLB has no tag.
  *
- * translate() finds where a page leads and fills in whatever tags the page may have. Then the access is done through the
- * target it returned: host memory, with what a store owes to code and dirty tracking; the local APIC; or mem_io_*.
+ * translate() finds where a page leads and fills in whatever tags the page may have. Then the access is done through
+ * the target it returned: host memory, with what a store owes to code and dirty tracking; the local APIC; or mem_io_*.
  * Pages that never get a tag keep their translation in tlb.slow.
  */
 #include "cpu/debug.h"
@@ -12,9 +12,9 @@
 #include "mem/code.h"
 
 #define APIC_ENABLED BIT64(11)
-#define APIC_X2 BIT64(10)
+#define APIC_X2      BIT64(10)
 
-#define PAGE_OFF(linear) ((unsigned)((linear) & 0xfff))
+#define PAGE_OFF(linear) ((unsigned)((linear)&0xfff))
 
 /* So many stores in a row that hit the code of one page: it holds data now. */
 #define CODE_HITS_DATA 8
@@ -101,8 +101,10 @@ static void fill(struct cpu *c, unsigned index, u64 linear, enum mmu_access a, c
     if (w->shift > 12)
         tlb_note_large(tlb, linear, w->shift);
     if (plain) {
-        *e = (struct tlb_entry){.read = read ? tag : TLB_INVALID, .write = write ? tag : TLB_INVALID,
-                                .exec = exec ? tag : TLB_INVALID, .addend = (u64)t->host - (linear & MEM_PAGE_MASK)};
+        *e = (struct tlb_entry){.read = read ? tag : TLB_INVALID,
+                                .write = write ? tag : TLB_INVALID,
+                                .exec = exec ? tag : TLB_INVALID,
+                                .addend = (u64)t->host - (linear & MEM_PAGE_MASK)};
     }
     if (a == MMU_READ ? read : a == MMU_WRITE ? write : true)
         return;
@@ -148,7 +150,8 @@ static void check_access(struct cpu *c, unsigned index, u64 linear, enum mmu_acc
         cpu_fault_page(c, linear, w.error);
 }
 
-/* Both pages of an access that crosses: nothing is marked accessed or dirty unless neither faults. Canonical form comes before paging. */
+/* Both pages of an access that crosses: nothing is marked accessed or dirty unless neither faults. Canonical form comes
+ * before paging. */
 static void translate_pair(struct cpu *c, unsigned index, u64 linear, enum mmu_access a, struct mmu_target t[2])
 {
     if (!canonical(c, next_page(c, linear)))
@@ -168,8 +171,8 @@ static void check_alignment(struct cpu *c, unsigned index, u64 linear, unsigned 
 }
 
 /*
- * The local APIC's registers are 32 bits wide and 16-byte aligned; other accesses are undefined (SDM volume 3 section 11.4.1): reads
- * give the bytes of the registers, writes of other sizes are dropped.
+ * The local APIC's registers are 32 bits wide and 16-byte aligned; other accesses are undefined (SDM volume 3
+ * section 11.4.1): reads give the bytes of the registers, writes of other sizes are dropped.
  */
 static u64 apic_read(struct cpu *c, unsigned off, unsigned size)
 {

@@ -219,5 +219,5 @@ void task_switch(struct cpu *c, u16 sel, enum task_source source, u64 next, u64 
 void task_return(struct cpu *c, u64 next)
 {
     u16 link = (u16)tss_get(c, c->tr[0].base, 0, 2);
-    task_switch(c, link, TASK_IRET, next, cpu_rflags(c));
+    task_switch(c, link, TASK_IRET, next, cpu_rflags(c) & ~RF_RF);
 }

@@ -1,9 +1,9 @@
 /*
  * The software TLB's management (cpu/mmu.h): address-space numbers, invalidation. SDM volume 3 section 4.10.
  *
- * Flushing an address space gives it a new number, so old tags match nothing. Numbers run out after 4095 flushes; then the whole
- * TLB is wiped. Up to TLB_SPACES (CR3, PCID) pairs keep theirs. Global pages are not kept over a flush: a processor may
- * drop translations at any time.
+ * Flushing an address space gives it a new number, so old tags match nothing. Numbers run out after 4095 flushes; then
+ * the whole TLB is wiped. Up to TLB_SPACES (CR3, PCID) pairs keep theirs. Global pages are not kept over a flush: a
+ * processor may drop translations at any time.
  */
 #include "cpu/walk.h"
 

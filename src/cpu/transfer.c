@@ -94,7 +94,7 @@ static void jump_gate(struct cpu *c, struct desc *gate)
 static void call_same(struct cpu *c, struct desc *cs, u64 ip, unsigned width, u64 next)
 {
     struct stack s;
-    stack_current(c, &s, false);
+    stack_current(c, &s, width == 8);
     ip_check(c, &cs->seg, ip);
     stack_put(c, &s, c->seg[SEG_CS].sel, width);
     stack_put(c, &s, next, width);
@@ -166,7 +166,7 @@ static void transfer_task(struct cpu *c, const struct desc *d, enum task_source 
         cpu_fault_code(c, EXC_NP, code);
     if (seg_type(&d->seg) == DESC_TASK_GATE)
         tss = (u16)(d->lo >> 16);
-    task_switch(c, tss, source, next, cpu_rflags(c));
+    task_switch(c, tss, source, next, cpu_rflags(c) & ~RF_RF);
 }
 
 /* What the selector of a JMP or CALL names. */

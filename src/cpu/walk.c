@@ -2,19 +2,19 @@
  * Page walks (cpu/walk.h) for 32-bit, PAE and 4-level paging. SDM volume 3 sections 4.3 to 4.8.
  *
  * A walk reads all levels first and decides. Only a walk that succeeds writes: it sets A (and D in the last level) in
- * each entry it used by compare-and-swap against the value it read, and starts again if one has changed meanwhile, so a flag is never
- * set in an entry that another processor has just replaced.
+ * each entry it used by compare-and-swap against the value it read, and starts again if one has changed meanwhile, so a
+ * flag is never set in an entry that another processor has just replaced.
  */
 #include "cpu/walk.h"
 
 #include "cpu/model.h"
 #include "mem/code.h"
 
-#define PTE_P BIT64(0)
+#define PTE_P  BIT64(0)
 #define PTE_RW BIT64(1)
 #define PTE_US BIT64(2)
-#define PTE_A BIT64(5)
-#define PTE_D BIT64(6)
+#define PTE_A  BIT64(5)
+#define PTE_D  BIT64(6)
 #define PTE_PS BIT64(7)
 #define PTE_XD BIT64(63)
 
@@ -30,12 +30,12 @@ struct step {
 
 /* A paging mode, as the walk needs it. */
 struct paging {
-    u64 table;            /* physical address of the first table */
-    u8 shift;             /* of the linear-address bits that index it */
+    u64 table; /* physical address of the first table */
+    u8 shift;  /* of the linear-address bits that index it */
     u8 index_bits;
     u8 entry_size;
-    u64 address;          /* address bits of an entry */
-    u64 reserved;         /* bits reserved in every entry */
+    u64 address;                       /* address bits of an entry */
+    u64 reserved;                      /* bits reserved in every entry */
     bool large_22, large_21, large_30; /* page sizes there are */
     bool top_is_pml4;
 };
@@ -108,8 +108,12 @@ static bool step_set(struct cpu *c, struct step *s, u64 flags, unsigned size)
 
 static void paging_legacy(const struct cpu *c, struct paging *p)
 {
-    *p = (struct paging){.table = c->cr3 & 0xfffff000, .shift = 22, .index_bits = 10, .entry_size = 4,
-                         .address = 0xfffff000, .large_22 = c->cr4 & CR4_PSE};
+    *p = (struct paging){.table = c->cr3 & 0xfffff000,
+                         .shift = 22,
+                         .index_bits = 10,
+                         .entry_size = 4,
+                         .address = 0xfffff000,
+                         .large_22 = c->cr4 & CR4_PSE};
 }
 
 static u64 reserved_xd(const struct cpu *c)
@@ -122,17 +126,28 @@ static bool paging_pae(const struct cpu *c, u64 linear, struct paging *p)
 {
     u64 pdpte = c->pdpte[bits(linear, 31, 30)];
     u64 address = physical_mask(c) & MEM_PAGE_MASK;
-    *p = (struct paging){.table = pdpte & address, .shift = 21, .index_bits = 9, .entry_size = 8, .address = address,
-                         .reserved = (bits(~0ull, 62, 0) & ~physical_mask(c)) | reserved_xd(c), .large_21 = true};
+    *p = (struct paging){.table = pdpte & address,
+                         .shift = 21,
+                         .index_bits = 9,
+                         .entry_size = 8,
+                         .address = address,
+                         .reserved = (bits(~0ull, 62, 0) & ~physical_mask(c)) | reserved_xd(c),
+                         .large_21 = true};
     return pdpte & PTE_P;
 }
 
 static void paging_long(const struct cpu *c, struct paging *p)
 {
     u64 address = physical_mask(c) & MEM_PAGE_MASK;
-    *p = (struct paging){.table = c->cr3 & address, .shift = 39, .index_bits = 9, .entry_size = 8, .address = address,
-                         .reserved = ((BIT64(52) - 1) & ~physical_mask(c)) | reserved_xd(c), .large_21 = true,
-                         .large_30 = true, .top_is_pml4 = true};
+    *p = (struct paging){.table = c->cr3 & address,
+                         .shift = 39,
+                         .index_bits = 9,
+                         .entry_size = 8,
+                         .address = address,
+                         .reserved = ((BIT64(52) - 1) & ~physical_mask(c)) | reserved_xd(c),
+                         .large_21 = true,
+                         .large_30 = true,
+                         .top_is_pml4 = true};
 }
 
 static bool is_leaf(const struct paging *p, unsigned shift, u64 entry)
@@ -195,7 +210,8 @@ static u32 error_code(const struct cpu *c, unsigned index, enum mmu_access a, u3
     return cause;
 }
 
-/* Reads the entries from the first table to the leaf. 0, or the cause of the fault: PF_P is clear if an entry is not present. */
+/* Reads the entries from the first table to the leaf. 0, or the cause of the fault: PF_P is clear if an entry is not
+ * present. */
 static bool read_levels(struct cpu *c, const struct paging *p, u64 linear, struct walk *w, struct step *step,
                         unsigned *count, u32 *cause)
 {

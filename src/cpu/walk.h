@@ -1,5 +1,6 @@
 /*
- * Page walks: linear to physical by the guest's paging structures. SDM volume 3 chapter 4. Internal to cpu/mmu.c and cpu/tlb.c.
+ * Page walks: linear to physical by the guest's paging structures. SDM volume 3 chapter 4. Internal to cpu/mmu.c and
+ * cpu/tlb.c.
  */
 #ifndef CPU_WALK_H
 #define CPU_WALK_H
@@ -7,25 +8,25 @@
 #include "cpu/mmu.h"
 
 /* Error code of #PF */
-#define PF_P BIT(0)
+#define PF_P     BIT(0)
 #define PF_WRITE BIT(1)
-#define PF_USER BIT(2)
-#define PF_RSVD BIT(3)
+#define PF_USER  BIT(2)
+#define PF_RSVD  BIT(3)
 #define PF_FETCH BIT(4)
 
 struct walk {
-    u64 pa;      /* of the byte */
-    u8 shift;    /* log2 of the page size */
-    bool user;   /* U/S of all levels */
-    bool write;  /* R/W of all levels */
-    bool nx;     /* XD of any level */
-    bool dirty;  /* D of the last level, after the walk */
-    u32 error;   /* of the #PF, when the walk failed */
+    u64 pa;     /* of the byte */
+    u8 shift;   /* log2 of the page size */
+    bool user;  /* U/S of all levels */
+    bool write; /* R/W of all levels */
+    bool nx;    /* XD of any level */
+    bool dirty; /* D of the last level, after the walk */
+    u32 error;  /* of the #PF, when the walk failed */
 };
 
 /*
- * Translates for an access of kind `a` by way of `index`. On success sets the accessed and dirty bits that the access owes if
- * `commit`; on failure changes nothing and fills in `error`.
+ * Translates for an access of kind `a` by way of `index`. On success sets the accessed and dirty bits that the access
+ * owes if `commit`; on failure changes nothing and fills in `error`.
  */
 bool walk_linear(struct cpu *c, u64 linear, unsigned index, enum mmu_access a, bool commit, struct walk *w);
 

@@ -1,11 +1,12 @@
 /*
  * Exclusive sections and halting (cpu/world.h).
  *
- * One mutex guards who runs. A processor waits on its own condition for the end of an exclusive section, and for work when it is halted;
- * whoever wants an exclusive section waits on `quiet` until nobody runs.
+ * One mutex guards who runs. A processor waits on its own condition for the end of an exclusive section, and for work
+ * when it is halted; whoever wants an exclusive section waits on `quiet` until nobody runs.
  *
- * No wake-up is lost: a processor that halts raises `halted` before it looks at what could wake it; a waker changes that first and
- * looks at `halted` afterwards. Both in the one order of sequentially consistent atomics, so at least one sees the other.
+ * No wake-up is lost: a processor that halts raises `halted` before it looks at what could wake it; a waker changes
+ * that first and looks at `halted` afterwards. Both in the one order of sequentially consistent atomics, so at least
+ * one sees the other.
  */
 #include "cpu/world.h"
 
@@ -151,7 +152,8 @@ static void park_running_locked(struct world *w)
     }
 }
 
-/* A lone processor that asks for itself has nobody to wait for but another thread's section, which its own run excludes. */
+/* A lone processor that asks for itself has nobody to wait for but another thread's section, which its own run
+ * excludes. */
 static bool alone(const struct world *w, const struct cpu *self)
 {
     return self && w->count <= 1;

@@ -1,6 +1,6 @@
 /*
- * Implements host/mem.h with memfd_create(2) and mmap(2). MAP_NORESERVE: a guest's memory is promised, not taken; what it never
- * touches costs nothing.
+ * Implements host/mem.h with memfd_create(2) and mmap(2). MAP_NORESERVE: a guest's memory is promised, not taken; what
+ * it never touches costs nothing.
  */
 #include "host/mem.h"
 
@@ -16,8 +16,8 @@ int host_ram_map(struct host_ram *ram, const char *name, u64 size, struct error 
     if (fd < 0)
         return error_set(err, -errno, "cannot create guest memory: %s", strerror(errno));
     if (ftruncate(fd, (off_t)size) < 0) {
-        int status = error_set(err, -errno, "cannot size guest memory to %llu MiB: %s", (unsigned long long)(size >> 20),
-                               strerror(errno));
+        int status = error_set(err, -errno, "cannot size guest memory to %llu MiB: %s",
+                               (unsigned long long)(size >> 20), strerror(errno));
         close(fd);
         return status;
     }

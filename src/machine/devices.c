@@ -207,7 +207,7 @@ static struct dev *make_com1(struct machine *m, struct error *err)
 
 static struct dev *make_debugcon(struct machine *m, struct error *err)
 {
-    return (struct dev *)debugcon_create(&(struct debugcon_config){m->mem, m->cfg.console}, err);
+    return (struct dev *)debugcon_create(&(struct debugcon_config){m->mem, m->cfg.console, m->cfg.no_firmware_log}, err);
 }
 
 static struct dev *make_fw_cfg(struct machine *m, struct error *err)

@@ -39,6 +39,7 @@ struct machine_config {
     bool debug_exit, testdev;
     struct chardev *serial;  /* NULL: the port is there, bytes go nowhere */
     struct chardev *console; /* debug console, ports 0xe9 and 0x402; may be NULL */
+    bool no_firmware_log;    /* leave port 0x402 out */
     struct loop *loop;
     const struct log *log;
     /* Called with the machine lock held, on whatever thread it happened; must only note it and wake the owner. */

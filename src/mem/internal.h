@@ -12,8 +12,8 @@
 #include "mem/view.h"
 
 #define SHADOW_PAGES 256 /* of the first MiB */
-#define SHADOW_SET 1u
-#define SHADOW_READ 2u
+#define SHADOW_SET   1u
+#define SHADOW_READ  2u
 #define SHADOW_WRITE 4u
 
 struct mem_space {

@@ -1,8 +1,8 @@
 /*
  * Accesses to the address space and to ports (mem/space.h).
  *
- * A single access inside one range reaches its owner as one. Others are cut: at the borders of ranges, and into the sizes that a
- * window takes. A window is looked up again under the machine lock, because it may move until then.
+ * A single access inside one range reaches its owner as one. Others are cut: at the borders of ranges, and into the
+ * sizes that a window takes. A window is looked up again under the machine lock, because it may move until then.
  */
 #include <string.h>
 
@@ -10,17 +10,17 @@
 #include "mem/internal.h"
 
 /* Guest memory is shared with processors that take no lock, as on a real bus. One aligned access is one host access. */
-#define RAM_ACCESS(T)                                                              \
-    struct ram_##T {                                                               \
-        volatile T v;                                                              \
-    } __attribute__((packed, may_alias));                                          \
-    static __attribute__((no_sanitize("thread"))) u64 ram_load_##T(const void *p)  \
-    {                                                                              \
-        return ((const struct ram_##T *)p)->v;                                     \
-    }                                                                              \
-    static __attribute__((no_sanitize("thread"))) void ram_store_##T(void *p, u64 v) \
-    {                                                                              \
-        ((struct ram_##T *)p)->v = (T)v;                                           \
+#define RAM_ACCESS(T)                                                                                                  \
+    struct ram_##T {                                                                                                   \
+        volatile T v;                                                                                                  \
+    } __attribute__((packed, may_alias));                                                                              \
+    static __attribute__((no_sanitize("thread"))) u64 ram_load_##T(const void *p)                                      \
+    {                                                                                                                  \
+        return ((const struct ram_##T *)p)->v;                                                                         \
+    }                                                                                                                  \
+    static __attribute__((no_sanitize("thread"))) void ram_store_##T(void *p, u64 v)                                   \
+    {                                                                                                                  \
+        ((struct ram_##T *)p)->v = (T)v;                                                                               \
     }
 RAM_ACCESS(u8)
 RAM_ACCESS(u16)

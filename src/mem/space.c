@@ -1,8 +1,10 @@
 /*
- * The map of the guest-physical address space (mem/space.h): its layers, and how they become the flat view that look-ups use.
+ * The map of the guest-physical address space (mem/space.h): its layers, and how they become the flat view that
+ * look-ups use.
  *
- * A change paints the spare view from scratch and swaps it in under view_lock, so a look-up sees the map before or after it. The two
- * views are made large enough when a layer is added; moving windows a million times allocates nothing.
+ * A change paints the spare view from scratch and swaps it in under view_lock, so a look-up sees the map before or
+ * after it. The two views are made large enough when a layer is added; moving windows a million times allocates
+ * nothing.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -99,14 +101,14 @@ static void paint_window(struct mem_view *v, struct mem_window *w)
 
 static void paint_windows(struct mem_view *v, const struct list *windows)
 {
-    list_for_each(node, windows)
-        paint_window(v, container_of(node, struct mem_window, node));
+    list_for_each(node, windows) paint_window(v, container_of(node, struct mem_window, node));
 }
 
 static void tell_listeners(struct mem_space *s)
 {
     pthread_mutex_lock(&s->listener_lock);
-    list_for_each(node, &s->listeners) {
+    list_for_each(node, &s->listeners)
+    {
         struct mem_listener *l = container_of(node, struct mem_listener, node);
         l->changed(l->opaque);
     }
@@ -119,8 +121,7 @@ static void space_rebuild(struct mem_space *s)
     view_clear(v);
     paint_ram(s, v, 0, s->below_4g, 0);
     paint_ram(s, v, GiB(4), s->ram.size - s->below_4g, s->below_4g);
-    list_for_each(node, &s->roms)
-        paint_rom(v, container_of(node, struct mem_area, node));
+    list_for_each(node, &s->roms) paint_rom(v, container_of(node, struct mem_area, node));
     paint_shadow(s, v);
     paint_windows(v, &s->windows);
 
@@ -319,7 +320,8 @@ u8 *mem_rom_add(struct mem_space *s, u64 base, const void *bytes, u64 size)
 
 void mem_rom_written(struct mem_space *s, const u8 *host, u64 len)
 {
-    list_for_each(node, &s->roms) {
+    list_for_each(node, &s->roms)
+    {
         const struct mem_area *rom = container_of(node, struct mem_area, node);
         if (host < rom->host || host >= rom->host + rom->size)
             continue;

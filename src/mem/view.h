@@ -1,8 +1,8 @@
 /*
  * A flat view of an address space: disjoint ranges in order, without gaps, from 0 to 2^64 - 1. Internal to mem/.
  *
- * It is painted: a later layer covers what lies below it. Painting never fails, because a view that holds `n` layers has at most
- * 2n + 1 ranges, and view_reserve makes room for them beforehand.
+ * It is painted: a later layer covers what lies below it. Painting never fails, because a view that holds `n` layers
+ * has at most 2n + 1 ranges, and view_reserve makes room for them beforehand.
  */
 #ifndef MEM_VIEW_H
 #define MEM_VIEW_H

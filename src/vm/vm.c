@@ -59,6 +59,7 @@ static int open_machine(struct vm *vm, struct error *err)
         .testdev = cfg->testdev,
         .serial = vm->serial,
         .console = vm->debugcon,
+        .no_firmware_log = !cfg->debugcon,
         .loop = vm->loop,
         .log = cfg->log,
         .event = machine_event,

@@ -47,7 +47,9 @@ struct vm_config {
     const char *cpu_model; /* a name of cpu/model.h */
     const char *engine;    /* a name of engine/engine.h, or "auto" */
     const char *kernel, *initramfs, *cmdline, *firmware;
-    const char *serial, *debugcon; /* as char_open takes them (backend/char/open.h) */
+    const char *serial; /* as char_open takes it (backend/char/open.h) */
+    const char
+        *debugcon; /* the same; NULL: port 0xe9 joins the serial port on stdio, firmware's port 0x402 is not there */
     bool debug_exit, testdev, no_reboot;
     const struct log *log;                         /* outlives the vm */
     void (*event)(void *opaque, enum vm_event ev); /* on the dispatcher's thread, no lock held; may be NULL */

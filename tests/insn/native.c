@@ -37,6 +37,10 @@ static struct {
     gregset_t host;
     u8 host_fp[XSAVE_MAX];
     u32 fp_size;
+    unsigned ranges;
+    struct {
+        u64 first, end;
+    } range[512]; /* what is mapped besides the arena */
 } native;
 
 static const u8 greg_of[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
@@ -194,6 +198,32 @@ static bool map_arena(void)
     return true;
 }
 
+static bool list_ranges(void)
+{
+    unsigned long first, end;
+    char line[512];
+    FILE *maps = fopen("/proc/self/maps", "r");
+
+    if (!maps)
+        return false;
+    while (native.ranges < ARRAY_SIZE(native.range) && fgets(line, sizeof(line), maps)) {
+        if (sscanf(line, "%lx-%lx", &first, &end) != 2 || ranges_overlap(first, end - first, ARENA, ARENA_PAGES * PAGE))
+            continue;
+        native.range[native.ranges].first = first;
+        native.range[native.ranges++].end = end;
+    }
+    fclose(maps);
+    return true;
+}
+
+bool native_owns(u64 linear)
+{
+    for (unsigned n = 0; n < native.ranges; n++)
+        if (linear >= native.range[n].first && linear < native.range[n].end)
+            return true;
+    return false;
+}
+
 static bool set_ldt(unsigned entry, unsigned contents, bool big)
 {
     struct user_desc d = {
@@ -209,7 +239,7 @@ static bool set_ldt(unsigned entry, unsigned contents, bool big)
 
 bool native_init(void)
 {
-    if (!map_arena() || !take_signals()) {
+    if (!map_arena() || !take_signals() || !list_ranges()) {
         perror("insn_host");
         return false;
     }

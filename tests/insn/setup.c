@@ -74,9 +74,9 @@ u64 setup_target(struct random *r, enum code_kind k, bool align)
         return arena(PAGE_RO, random_below(r, PAGE - 64));
     case 5: /* the limit of LDT segments, the end of the stack */
         return arena(PAGE_END, 0) - random_below(r, 40);
-    case 6:
+    case 6: /* not canonical, or the kernel's; below there might be something of the host's */
         if (k == CODE_64 && random_one_in(r, 2))
-            return random_one_in(r, 2) ? 0x7ffffffffffcull + random_below(r, 8) : random_integer(r);
+            return random_one_in(r, 2) ? 0x7ffffffffffcull + random_below(r, 8) : random_integer(r) | 1ull << 47;
         return arena(PAGE_CODE - 1, random_below(r, 3 * PAGE));
     default:
         if (random_one_in(r, 2))

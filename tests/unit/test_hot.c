@@ -1,6 +1,7 @@
 /*
- * The faster forms of instructions (cpu/sem/hot.h) and the fused pairs against the general ones: random programs run in blocks and then one
- * instruction at a time, where only general functions are used. Registers, flags and memory must come out the same.
+ * The faster forms of instructions (cpu/sem/hot.h) and the fused pairs against the general ones: random programs run in
+ * blocks and then one instruction at a time, where only general functions are used. Registers, flags and memory must
+ * come out the same.
  *
  * The seed is printed; RING3_SEED takes another.
  */
@@ -17,8 +18,8 @@
 #include "vcpu.h"
 
 #define PROGRAMS 3000
-#define INSNS 24
-#define AT_MEM 0x50000
+#define INSNS    24
+#define AT_MEM   0x50000
 #define MEM_SIZE 0x2000
 
 static u64 seed;
@@ -36,12 +37,38 @@ static const struct {
     u8 imm;
     bool reg_only, mem_only;
 } forms[] = {
-    {1, {0x8b}, -1, 0}, {1, {0x89}, -1, 0}, {1, {0x8a}, -1, 0}, {1, {0x88}, -1, 0}, {2, {0x0f, 0xb6}, -1, 0}, {2, {0x0f, 0xb7}, -1, 0},
-    {2, {0x0f, 0xbe}, -1, 0}, {1, {0x63}, -1, 0}, {1, {0x03}, -1, 0}, {1, {0x0b}, -1, 0}, {1, {0x23}, -1, 0}, {1, {0x2b}, -1, 0},
-    {1, {0x33}, -1, 0}, {1, {0x3a}, -1, 0}, {1, {0x3b}, -1, 0}, {1, {0x38}, -1, 0}, {1, {0x39}, -1, 0}, {1, {0x80}, 7, 1},
-    {1, {0x83}, 7, 1}, {1, {0x81}, 7, 4}, {1, {0xf6}, 0, 1}, {1, {0xf7}, 0, 4}, {1, {0x84}, -1, 0}, {1, {0x85}, -1, 0},
-    {1, {0xc6}, 0, 1}, {1, {0xc7}, 0, 4}, {1, {0x8d}, -1, 0, .mem_only = true}, {1, {0xff}, 1, 0, .reg_only = true},
-    {1, {0x83}, 4, 1}, {1, {0x83}, 5, 1}, {1, {0x83}, 0, 1}, {1, {0x81}, 5, 4},
+    {1, {0x8b}, -1, 0},
+    {1, {0x89}, -1, 0},
+    {1, {0x8a}, -1, 0},
+    {1, {0x88}, -1, 0},
+    {2, {0x0f, 0xb6}, -1, 0},
+    {2, {0x0f, 0xb7}, -1, 0},
+    {2, {0x0f, 0xbe}, -1, 0},
+    {1, {0x63}, -1, 0},
+    {1, {0x03}, -1, 0},
+    {1, {0x0b}, -1, 0},
+    {1, {0x23}, -1, 0},
+    {1, {0x2b}, -1, 0},
+    {1, {0x33}, -1, 0},
+    {1, {0x3a}, -1, 0},
+    {1, {0x3b}, -1, 0},
+    {1, {0x38}, -1, 0},
+    {1, {0x39}, -1, 0},
+    {1, {0x80}, 7, 1},
+    {1, {0x83}, 7, 1},
+    {1, {0x81}, 7, 4},
+    {1, {0xf6}, 0, 1},
+    {1, {0xf7}, 0, 4},
+    {1, {0x84}, -1, 0},
+    {1, {0x85}, -1, 0},
+    {1, {0xc6}, 0, 1},
+    {1, {0xc7}, 0, 4},
+    {1, {0x8d}, -1, 0, .mem_only = true},
+    {1, {0xff}, 1, 0, .reg_only = true},
+    {1, {0x83}, 4, 1},
+    {1, {0x83}, 5, 1},
+    {1, {0x83}, 0, 1},
+    {1, {0x81}, 5, 4},
 };
 
 struct program {

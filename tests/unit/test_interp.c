@@ -1,6 +1,6 @@
 /*
- * The interpreter end to end on a bare processor: modes, the faults and flags of paging, code that changes itself, page crossings, segment
- * limits, windows, the local APIC's page, requests, and several processors.
+ * The interpreter end to end on a bare processor: modes, the faults and flags of paging, code that changes itself, page
+ * crossings, segment limits, windows, the local APIC's page, requests, and several processors.
  */
 #include <pthread.h>
 #include <setjmp.h>
@@ -16,12 +16,12 @@
 #include "mem/code.h"
 #include "vcpu.h"
 
-#define RAM MiB(8)
-#define PTE_P 1ull
+#define RAM    MiB(8)
+#define PTE_P  1ull
 #define PTE_RW 2ull
 #define PTE_US 4ull
-#define PTE_A 0x20ull
-#define PTE_D 0x40ull
+#define PTE_A  0x20ull
+#define PTE_D  0x40ull
 #define PTE_PS 0x80ull
 #define PTE_NX BIT64(63)
 
@@ -324,9 +324,10 @@ static void test_crossing_instruction(void **state)
 }
 
 /* The store changes the very next instruction, which is in the same block. */
-GUEST64(next_changed, "lea 1f(%rip), %rbx\n mov $5, %ecx\n xor %esi, %esi\n"
-                      "2: movb %cl, 1(%rbx)\n 1: mov $0x40, %al\n movzbl %al, %eax\n add %eax, %esi\n dec %ecx\n jnz 2b\n"
-                      "mov %esi, %eax" STOP_EAX)
+GUEST64(next_changed,
+        "lea 1f(%rip), %rbx\n mov $5, %ecx\n xor %esi, %esi\n"
+        "2: movb %cl, 1(%rbx)\n 1: mov $0x40, %al\n movzbl %al, %eax\n add %eax, %esi\n dec %ecx\n jnz 2b\n"
+        "mov %esi, %eax" STOP_EAX)
 /* Data in the same page as the code, written in a loop: becomes fast, stays right. */
 GUEST64(data_near_code, "lea 1f(%rip), %rbx\n mov $10000, %ecx\n 2: incl (%rbx)\n dec %ecx\n jnz 2b\n"
                         "mov (%rbx), %eax" STOP_EAX "\n .balign 64\n 1: .long 0")
@@ -346,7 +347,8 @@ static void test_self_modifying(void **state)
 
 /* Code at 0x50000 as a function, rewritten through another mapping and called again. */
 GUEST64(alias, "mov $0x50000, %ebx\n mov $0x51000, %edx\n movl $0xc301b0, (%rdx)\n xor %esi, %esi\n mov $200, %ecx\n"
-               "1: call *%rbx\n movzbl %al, %eax\n add %eax, %esi\n xorb $3, 1(%rdx)\n dec %ecx\n jnz 1b\n mov %esi, %eax" STOP_EAX)
+               "1: call *%rbx\n movzbl %al, %eax\n add %eax, %esi\n xorb $3, 1(%rdx)\n dec %ecx\n jnz 1b\n mov %esi, "
+               "%eax" STOP_EAX)
 
 static void test_aliased_code(void **state)
 {
@@ -356,9 +358,11 @@ static void test_aliased_code(void **state)
 }
 
 /* A page of code that is filled with data: the marks go, and code put there later is seen. */
-GUEST64(page_reuse, "mov $3, %r8d\n xor %esi, %esi\n 3: mov $0x50000, %ebx\n movl $0xc301b0, (%rbx)\n call *%rbx\n movzbl %al, %eax\n"
-                    "add %eax, %esi\n mov $4096, %ecx\n mov %rbx, %rdi\n 1: movb $0x90, (%rdi)\n inc %rdi\n dec %ecx\n jnz 1b\n"
-                    "dec %r8d\n jnz 3b\n mov %esi, %eax" STOP_EAX)
+GUEST64(
+    page_reuse,
+    "mov $3, %r8d\n xor %esi, %esi\n 3: mov $0x50000, %ebx\n movl $0xc301b0, (%rbx)\n call *%rbx\n movzbl %al, %eax\n"
+    "add %eax, %esi\n mov $4096, %ecx\n mov %rbx, %rdi\n 1: movb $0x90, (%rdi)\n inc %rdi\n dec %ecx\n jnz 1b\n"
+    "dec %r8d\n jnz 3b\n mov %esi, %eax" STOP_EAX)
 
 static void test_page_reuse(void **state)
 {
@@ -433,7 +437,8 @@ static void device_write(void *opaque, u64 off, u64 value, unsigned size)
 
 static const struct mem_window_ops device_ops = {.read = device_read, .write = device_write};
 
-GUEST64(mmio, "mov (%rbx), %rax\n mov %ax, 6(%rbx)\n addl $1, 0x10(%rbx)\n movl %eax, 0x20(%rbx)\n movl %eax, 0x20(%rbx)" STOP_EAX)
+GUEST64(mmio, "mov (%rbx), %rax\n mov %ax, 6(%rbx)\n addl $1, 0x10(%rbx)\n movl %eax, 0x20(%rbx)\n movl %eax, "
+              "0x20(%rbx)" STOP_EAX)
 
 static void test_window(void **state)
 {
@@ -469,7 +474,8 @@ static void apic_mmio_write(void *apic, u32 off, u32 value)
     *(u32 *)apic = off + value;
 }
 
-GUEST64(apic, "mov $0xfee00000, %ebx\n movl $5, 0xb0(%rbx)\n movb $5, 0xc0(%rbx)\n mov 0x20(%rbx), %eax\n add 0x30(%rbx), %al" STOP_EAX)
+GUEST64(apic, "mov $0xfee00000, %ebx\n movl $5, 0xb0(%rbx)\n movb $5, 0xc0(%rbx)\n mov 0x20(%rbx), %eax\n add "
+              "0x30(%rbx), %al" STOP_EAX)
 
 static void test_apic_page(void **state)
 {
@@ -590,7 +596,8 @@ static void test_endless_loop(void **state)
 }
 
 GUEST64(undefined, "nop\n nop\n ud2")
-GUEST64(too_long, ".byte 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x90")
+GUEST64(too_long,
+        ".byte 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x90")
 
 static void test_decode_faults(void **state)
 {
@@ -614,8 +621,9 @@ static void test_cache_drop(void **state)
 }
 
 /* Two processors: locked and exclusive increments, and stopping by the port. */
-GUEST64(count_locked, "mov $20000, %ecx\n 1: lock incl 0xa000\n lock incl 0xaffe\n dec %ecx\n jnz 1b\n lock incl 0xa010\n"
-                      "2: pause\n cmpl $2, 0xa010\n jne 2b" STOP)
+GUEST64(count_locked,
+        "mov $20000, %ecx\n 1: lock incl 0xa000\n lock incl 0xaffe\n dec %ecx\n jnz 1b\n lock incl 0xa010\n"
+        "2: pause\n cmpl $2, 0xa010\n jne 2b" STOP)
 /* One waits for its code to be changed by the other. */
 GUEST64(wait_for_code, "test %edi, %edi\n jnz 3f\n 1: mov $0xb, %eax\n cmp $0xb, %eax\n je 1b" STOP_EAX
                        "\n 3: mov $200000, %ecx\n 4: dec %ecx\n jnz 4b\n movb $0xc, 1b + 1(%rip)\n 5: pause\n jmp 5b")
@@ -675,11 +683,32 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_modes), T(test_fault_codes), T(test_smap), T(test_accessed_and_dirty), T(test_dirty_after_read), T(test_invlpg),
-        T(test_large_pages), T(test_pae_pdptes), T(test_canonical), T(test_crossing), T(test_crossing_instruction),
-        T(test_self_modifying), T(test_aliased_code), T(test_page_reuse), T(test_segment_limit), T(test_ip_wrap), T(test_window),
-        T(test_apic_page), T(test_a20), T(test_pcid), T(test_alignment_check), T(test_data_breakpoint), T(test_endless_loop),
-        T(test_decode_faults), T(test_cache_drop), cmocka_unit_test_setup_teardown(test_locks, setup_pair, teardown),
+        T(test_modes),
+        T(test_fault_codes),
+        T(test_smap),
+        T(test_accessed_and_dirty),
+        T(test_dirty_after_read),
+        T(test_invlpg),
+        T(test_large_pages),
+        T(test_pae_pdptes),
+        T(test_canonical),
+        T(test_crossing),
+        T(test_crossing_instruction),
+        T(test_self_modifying),
+        T(test_aliased_code),
+        T(test_page_reuse),
+        T(test_segment_limit),
+        T(test_ip_wrap),
+        T(test_window),
+        T(test_apic_page),
+        T(test_a20),
+        T(test_pcid),
+        T(test_alignment_check),
+        T(test_data_breakpoint),
+        T(test_endless_loop),
+        T(test_decode_faults),
+        T(test_cache_drop),
+        cmocka_unit_test_setup_teardown(test_locks, setup_pair, teardown),
         cmocka_unit_test_setup_teardown(test_changed_by_another, setup_pair, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

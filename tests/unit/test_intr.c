@@ -191,6 +191,7 @@ static const struct apic_ops fake_apic = {.accept = fake_accept,
 /* The handler notes where it came from, and goes on. */
 GUEST64(log_rip, "mov (%rsp), %r14\n inc %r13\n iretq")
 GUEST64(sti_shadow, "sti\n nop\n nop\n cli" STOP)
+GUEST64(popf_window, "sti\n nop\n nop\n nop\n cli\n mov $0x50, %al\n out %al, $0xf4\n pushq $0x202\n popfq\n cli" STOP)
 GUEST64(sti_hlt, "sti\n hlt\n nop\n cli" STOP)
 
 static void test_sti_shadow(void **state)
@@ -211,6 +212,16 @@ static void test_sti_shadow(void **state)
     (void)RUN(v, sti_hlt);
     assert_int_equal(c->gpr[14], AT_CODE + 2);
     assert_int_equal(c->gpr[13], 1);
+    /* POPF has no shadow, and what an earlier STI left is over. */
+    c = begin(v);
+    put_handler(v, 0x50, log_rip, log_rip_end, 0x2800);
+    c->gpr[13] = 0;
+    assert_int_equal(RUN(v, popf_window), 0x50);
+    pending_vector = 0x50;
+    wires->set_intr(c, true);
+    (void)vcpu_go(v, 0);
+    assert_int_equal(c->gpr[13], 1);
+    assert_int_equal(c->gpr[14], AT_CODE + 15);
 }
 
 /* A second NMI waits for the first handler's IRET. */

@@ -1,5 +1,6 @@
 /*
- * The address space: layers, accesses of any size, shadow RAM, ports, code and dirty tracking, look-ups while it changes.
+ * The address space: layers, accesses of any size, shadow RAM, ports, code and dirty tracking, look-ups while it
+ * changes.
  */
 #include <pthread.h>
 #include <setjmp.h>
@@ -13,7 +14,7 @@
 #include "mem/space.h"
 
 #define RAM_SIZE MiB(8)
-#define BELOW MiB(6)
+#define BELOW    MiB(6)
 
 /* A device that remembers what it was asked and answers with the offset in each byte. */
 struct probe {

@@ -52,7 +52,12 @@ int vm_create(struct vm *v, u64 ram, unsigned cpus)
     if (mem_port_map(v->mem, &v->stop, STOP_PORT) < 0)
         return -1;
     for (unsigned n = 0; n < cpus; n++) {
-        struct cpu_config cfg = {.id = n, .count = cpus, .model = &test_model, .mem = v->mem, .loop = v->loop, .world = v->world,
+        struct cpu_config cfg = {.id = n,
+                                 .count = cpus,
+                                 .model = &test_model,
+                                 .mem = v->mem,
+                                 .loop = v->loop,
+                                 .world = v->world,
                                  .tsc_hz = 1000000000};
         v->cpu[n] = cpu_create(&cfg);
         if (!v->cpu[n] || engine_find("interp")->attach(v->cpu[n], NULL) < 0)
@@ -219,8 +224,8 @@ void vcpu_user(struct vm *v, unsigned n)
     for (unsigned s = 0; s < SEG_COUNT; s++)
         c->seg[s] = seg(SEL_UDATA, DATA_ATTR | 3 << DA_DPL_SHIFT);
     bool mode64 = c->mode == ISA_64;
-    c->seg[SEG_CS] = seg(mode64 ? SEL_UCODE64 : SEL_UCODE32,
-                         CODE_ATTR | DA_G | (mode64 ? DA_L : DA_DB) | 3 << DA_DPL_SHIFT);
+    c->seg[SEG_CS] =
+        seg(mode64 ? SEL_UCODE64 : SEL_UCODE32, CODE_ATTR | DA_G | (mode64 ? DA_L : DA_DB) | 3 << DA_DPL_SHIFT);
     c->cpl = 3;
     c->rflags |= 3 << RF_IOPL_SHIFT;
     cpu_derive(c);

@@ -1,5 +1,6 @@
 /*
- * Implements cpu/sem/hot.h: variants of loads, stores, arithmetic from memory, LEA, the stack and near branches, and compare-and-branch.
+ * Implements cpu/sem/hot.h: variants of loads, stores, arithmetic from memory, LEA, the stack and near branches, and
+ * compare-and-branch.
  *
  * A hot function has no stack frame: the one call it may make is the tail call to the general function.
  */
@@ -21,70 +22,70 @@ enum form { FORM_B, FORM_X, FORM_S, FORMS };
 #define FORMS_OF(M, ...) M(B, __VA_ARGS__) M(X, __VA_ARGS__) M(S, __VA_ARGS__)
 
 /* A function that reads a T from memory and does `body` with it in `v`. */
-#define HOT_READ(FORM, name, T, body)                                                                    \
-    static void hot_##name##_##FORM(struct cpu *c, const struct insn *i)                                 \
-    {                                                                                                    \
-        const void *p = tlb_host_read(c, EA_##FORM(c, i), sizeof(T));                                    \
-        if (unlikely(!p)) {                                                                              \
-            sem_##name(c, i);                                                                            \
-            return;                                                                                      \
-        }                                                                                                \
-        T v = host_load_##T(p);                                                                          \
-        body;                                                                                            \
+#define HOT_READ(FORM, name, T, body)                                                                                  \
+    static void hot_##name##_##FORM(struct cpu *c, const struct insn *i)                                               \
+    {                                                                                                                  \
+        const void *p = tlb_host_read(c, EA_##FORM(c, i), sizeof(T));                                                  \
+        if (unlikely(!p)) {                                                                                            \
+            sem_##name(c, i);                                                                                          \
+            return;                                                                                                    \
+        }                                                                                                              \
+        T v = host_load_##T(p);                                                                                        \
+        body;                                                                                                          \
     }
 
-#define HOT_WRITE(FORM, name, T, value)                                                                  \
-    static void hot_##name##_##FORM(struct cpu *c, const struct insn *i)                                 \
-    {                                                                                                    \
-        void *p = tlb_host_write(c, EA_##FORM(c, i), sizeof(T));                                         \
-        if (unlikely(!p)) {                                                                              \
-            sem_##name(c, i);                                                                            \
-            return;                                                                                      \
-        }                                                                                                \
-        host_store_##T(p, value);                                                                        \
+#define HOT_WRITE(FORM, name, T, value)                                                                                \
+    static void hot_##name##_##FORM(struct cpu *c, const struct insn *i)                                               \
+    {                                                                                                                  \
+        void *p = tlb_host_write(c, EA_##FORM(c, i), sizeof(T));                                                       \
+        if (unlikely(!p)) {                                                                                            \
+            sem_##name(c, i);                                                                                          \
+            return;                                                                                                    \
+        }                                                                                                              \
+        host_store_##T(p, value);                                                                                      \
     }
 
 /* READ(name, type, body) WRITE(name, type, value) for every hot instruction with a memory operand. */
-#define HOT_ALU(READ, op)                                                                                \
-    READ(op##_Gv_Ev_32m, u32, reg_set_u32(c, i->reg, flag_##op##_u32(c, reg_get_u32(c, i->reg), v)))      \
+#define HOT_ALU(READ, op)                                                                                              \
+    READ(op##_Gv_Ev_32m, u32, reg_set_u32(c, i->reg, flag_##op##_u32(c, reg_get_u32(c, i->reg), v)))                   \
     READ(op##_Gv_Ev_64m, u64, reg_set_u64(c, i->reg, flag_##op##_u64(c, reg_get_u64(c, i->reg), v)))
 
-#define HOT_READS(READ)                                                                                  \
-    READ(mov_Gb_Eb_m, u8, reg_set_u8(c, i->reg, v))                                                      \
-    READ(mov_Gv_Ev_32m, u32, reg_set_u32(c, i->reg, v))                                                  \
-    READ(mov_Gv_Ev_64m, u64, reg_set_u64(c, i->reg, v))                                                  \
-    READ(movzx_Gv_Eb_32m, u8, reg_set_u32(c, i->reg, v))                                                 \
-    READ(movzx_Gv_Ew_32m, u16, reg_set_u32(c, i->reg, v))                                                \
-    READ(movsx_Gv_Eb_32m, u8, reg_set_u32(c, i->reg, (u32)(i8)v))                                        \
-    READ(movsxd_64m, u32, reg_set_u64(c, i->reg, (u64)(i32)v))                                           \
-    HOT_ALU(READ, add)                                                                                   \
-    HOT_ALU(READ, or)                                                                                    \
-    HOT_ALU(READ, and)                                                                                   \
-    HOT_ALU(READ, sub)                                                                                   \
-    HOT_ALU(READ, xor)                                                                                   \
-    READ(cmp_Gb_Eb_m, u8, flag_cmp_u8(c, reg_get_u8(c, i->reg), v))                                      \
-    READ(cmp_Gv_Ev_32m, u32, flag_cmp_u32(c, reg_get_u32(c, i->reg), v))                                 \
-    READ(cmp_Gv_Ev_64m, u64, flag_cmp_u64(c, reg_get_u64(c, i->reg), v))                                 \
-    READ(cmp_Eb_Gb_m, u8, flag_cmp_u8(c, v, reg_get_u8(c, i->reg)))                                      \
-    READ(cmp_Ev_Gv_32m, u32, flag_cmp_u32(c, v, reg_get_u32(c, i->reg)))                                 \
-    READ(cmp_Ev_Gv_64m, u64, flag_cmp_u64(c, v, reg_get_u64(c, i->reg)))                                 \
-    READ(cmp_Eb_I_m, u8, flag_cmp_u8(c, v, (u8)i->imm))                                                  \
-    READ(cmp_Ev_I_32m, u32, flag_cmp_u32(c, v, (u32)i->imm))                                             \
-    READ(cmp_Ev_I_64m, u64, flag_cmp_u64(c, v, i->imm))                                                  \
-    READ(test_Eb_I_m, u8, flag_test_u8(c, v, (u8)i->imm))                                                \
-    READ(test_Ev_I_32m, u32, flag_test_u32(c, v, (u32)i->imm))                                           \
-    READ(test_Ev_Gv_32m, u32, flag_test_u32(c, v, reg_get_u32(c, i->reg)))                               \
+#define HOT_READS(READ)                                                                                                \
+    READ(mov_Gb_Eb_m, u8, reg_set_u8(c, i->reg, v))                                                                    \
+    READ(mov_Gv_Ev_32m, u32, reg_set_u32(c, i->reg, v))                                                                \
+    READ(mov_Gv_Ev_64m, u64, reg_set_u64(c, i->reg, v))                                                                \
+    READ(movzx_Gv_Eb_32m, u8, reg_set_u32(c, i->reg, v))                                                               \
+    READ(movzx_Gv_Ew_32m, u16, reg_set_u32(c, i->reg, v))                                                              \
+    READ(movsx_Gv_Eb_32m, u8, reg_set_u32(c, i->reg, (u32)(i8)v))                                                      \
+    READ(movsxd_64m, u32, reg_set_u64(c, i->reg, (u64)(i32)v))                                                         \
+    HOT_ALU(READ, add)                                                                                                 \
+    HOT_ALU(READ, or)                                                                                                  \
+    HOT_ALU(READ, and)                                                                                                 \
+    HOT_ALU(READ, sub)                                                                                                 \
+    HOT_ALU(READ, xor)                                                                                                 \
+    READ(cmp_Gb_Eb_m, u8, flag_cmp_u8(c, reg_get_u8(c, i->reg), v))                                                    \
+    READ(cmp_Gv_Ev_32m, u32, flag_cmp_u32(c, reg_get_u32(c, i->reg), v))                                               \
+    READ(cmp_Gv_Ev_64m, u64, flag_cmp_u64(c, reg_get_u64(c, i->reg), v))                                               \
+    READ(cmp_Eb_Gb_m, u8, flag_cmp_u8(c, v, reg_get_u8(c, i->reg)))                                                    \
+    READ(cmp_Ev_Gv_32m, u32, flag_cmp_u32(c, v, reg_get_u32(c, i->reg)))                                               \
+    READ(cmp_Ev_Gv_64m, u64, flag_cmp_u64(c, v, reg_get_u64(c, i->reg)))                                               \
+    READ(cmp_Eb_I_m, u8, flag_cmp_u8(c, v, (u8)i->imm))                                                                \
+    READ(cmp_Ev_I_32m, u32, flag_cmp_u32(c, v, (u32)i->imm))                                                           \
+    READ(cmp_Ev_I_64m, u64, flag_cmp_u64(c, v, i->imm))                                                                \
+    READ(test_Eb_I_m, u8, flag_test_u8(c, v, (u8)i->imm))                                                              \
+    READ(test_Ev_I_32m, u32, flag_test_u32(c, v, (u32)i->imm))                                                         \
+    READ(test_Ev_Gv_32m, u32, flag_test_u32(c, v, reg_get_u32(c, i->reg)))                                             \
     READ(test_Ev_Gv_64m, u64, flag_test_u64(c, v, reg_get_u64(c, i->reg)))
 
-#define HOT_WRITES(WRITE)                                                                                \
-    WRITE(mov_Eb_Gb_m, u8, reg_get_u8(c, i->reg))                                                        \
-    WRITE(mov_Ev_Gv_32m, u32, reg_get_u32(c, i->reg))                                                    \
-    WRITE(mov_Ev_Gv_64m, u64, reg_get_u64(c, i->reg))                                                    \
-    WRITE(mov_Eb_I_m, u8, (u8)i->imm)                                                                    \
-    WRITE(mov_Ev_I_32m, u32, (u32)i->imm)                                                                \
+#define HOT_WRITES(WRITE)                                                                                              \
+    WRITE(mov_Eb_Gb_m, u8, reg_get_u8(c, i->reg))                                                                      \
+    WRITE(mov_Ev_Gv_32m, u32, reg_get_u32(c, i->reg))                                                                  \
+    WRITE(mov_Ev_Gv_64m, u64, reg_get_u64(c, i->reg))                                                                  \
+    WRITE(mov_Eb_I_m, u8, (u8)i->imm)                                                                                  \
+    WRITE(mov_Ev_I_32m, u32, (u32)i->imm)                                                                              \
     WRITE(mov_Ev_I_64m, u64, i->imm)
 
-#define DEFINE_READ(name, T, body) FORMS_OF(HOT_READ, name, T, body)
+#define DEFINE_READ(name, T, body)   FORMS_OF(HOT_READ, name, T, body)
 #define DEFINE_WRITE(name, T, value) FORMS_OF(HOT_WRITE, name, T, value)
 HOT_READS(DEFINE_READ)
 HOT_WRITES(DEFINE_WRITE)
@@ -97,10 +98,10 @@ static const struct {
 #undef ENTRY
 };
 
-#define HOT_LEA(FORM, bits)                                                                              \
-    static void hot_lea_##bits##_##FORM(struct cpu *c, const struct insn *i)                             \
-    {                                                                                                    \
-        reg_set_u##bits(c, i->reg, (u##bits)EA_##FORM(c, i));                                            \
+#define HOT_LEA(FORM, bits)                                                                                            \
+    static void hot_lea_##bits##_##FORM(struct cpu *c, const struct insn *i)                                           \
+    {                                                                                                                  \
+        reg_set_u##bits(c, i->reg, (u##bits)EA_##FORM(c, i));                                                          \
     }
 HOT_LEA(B, 32)
 HOT_LEA(B, 64)
@@ -171,16 +172,16 @@ static void hot_jmp(struct cpu *c, const struct insn *i)
         sem_jmp(c, i);
 }
 
-#define HOT_JCC(cc)                                                                                      \
-    static void hot_j##cc(struct cpu *c, const struct insn *i)                                           \
-    {                                                                                                    \
-        u64 target = c->gpr[REG_RIP] + (u64)i->disp;                                                     \
-        if (!FLAG_COND_##cc(c->ax_flags))                                                                \
-            return;                                                                                      \
-        if (canonical(target))                                                                           \
-            cpu_jump(c, target);                                                                         \
-        else                                                                                             \
-            sem_j##cc(c, i);                                                                             \
+#define HOT_JCC(cc)                                                                                                    \
+    static void hot_j##cc(struct cpu *c, const struct insn *i)                                                         \
+    {                                                                                                                  \
+        u64 target = c->gpr[REG_RIP] + (u64)i->disp;                                                                   \
+        if (!FLAG_COND_##cc(c->ax_flags))                                                                              \
+            return;                                                                                                    \
+        if (canonical(target))                                                                                         \
+            cpu_jump(c, target);                                                                                       \
+        else                                                                                                           \
+            sem_j##cc(c, i);                                                                                           \
     }
 FLAG_CONDITIONS(HOT_JCC)
 
@@ -205,75 +206,75 @@ static NOINLINE void branch_slow(struct cpu *c, const struct insn *i)
     i->fn(c, i);
 }
 
-#define FUSED_END(cc)                                                                                    \
-    u64 target = c->gpr[REG_RIP] + (u64)i[1].disp;                                                       \
-    if (!FLAG_COND_##cc(c->ax_flags))                                                                    \
-        return;                                                                                          \
-    if (canonical(target))                                                                               \
-        cpu_jump(c, target);                                                                             \
-    else                                                                                                 \
+#define FUSED_END(cc)                                                                                                  \
+    u64 target = c->gpr[REG_RIP] + (u64)i[1].disp;                                                                     \
+    if (!FLAG_COND_##cc(c->ax_flags))                                                                                  \
+        return;                                                                                                        \
+    if (canonical(target))                                                                                             \
+        cpu_jump(c, target);                                                                                           \
+    else                                                                                                               \
         branch_slow(c, i + 1);
 
-#define FUSED_REG(name, body, cc)                                                                        \
-    static void fused_##name##_##cc(struct cpu *c, const struct insn *i)                                 \
-    {                                                                                                    \
-        body;                                                                                            \
-        FUSED_END(cc)                                                                                    \
+#define FUSED_REG(name, body, cc)                                                                                      \
+    static void fused_##name##_##cc(struct cpu *c, const struct insn *i)                                               \
+    {                                                                                                                  \
+        body;                                                                                                          \
+        FUSED_END(cc)                                                                                                  \
     }
 
-#define FUSED_MEM(name, T, body, cc)                                                                     \
-    static void fused_##name##_##cc(struct cpu *c, const struct insn *i)                                 \
-    {                                                                                                    \
-        const void *p = tlb_host_read(c, EA_B(c, i), sizeof(T));                                         \
-        if (unlikely(!p)) {                                                                              \
-            fused_slow(c, i);                                                                            \
-            return;                                                                                      \
-        }                                                                                                \
-        T v = host_load_##T(p);                                                                          \
-        body;                                                                                            \
-        FUSED_END(cc)                                                                                    \
+#define FUSED_MEM(name, T, body, cc)                                                                                   \
+    static void fused_##name##_##cc(struct cpu *c, const struct insn *i)                                               \
+    {                                                                                                                  \
+        const void *p = tlb_host_read(c, EA_B(c, i), sizeof(T));                                                       \
+        if (unlikely(!p)) {                                                                                            \
+            fused_slow(c, i);                                                                                          \
+            return;                                                                                                    \
+        }                                                                                                              \
+        T v = host_load_##T(p);                                                                                        \
+        body;                                                                                                          \
+        FUSED_END(cc)                                                                                                  \
     }
 
-#define FUSED_COMPARE(REG, op, T, s)                                                                     \
-    REG(op##_Ev_Gv_##s##r, flag_##op##_##T(c, reg_get_##T(c, i->rm), reg_get_##T(c, i->reg)))            \
+#define FUSED_COMPARE(REG, op, T, s)                                                                                   \
+    REG(op##_Ev_Gv_##s##r, flag_##op##_##T(c, reg_get_##T(c, i->rm), reg_get_##T(c, i->reg)))                          \
     REG(op##_Ev_I_##s##r, flag_##op##_##T(c, reg_get_##T(c, i->rm), (T)i->imm))
 
-#define FUSED_REGS(REG)                                                                                  \
-    FUSED_COMPARE(REG, cmp, u32, 32)                                                                     \
-    FUSED_COMPARE(REG, cmp, u64, 64)                                                                     \
-    FUSED_COMPARE(REG, test, u32, 32)                                                                    \
-    FUSED_COMPARE(REG, test, u64, 64)                                                                    \
-    REG(cmp_Gv_Ev_32r, flag_cmp_u32(c, reg_get_u32(c, i->reg), reg_get_u32(c, i->rm)))                   \
-    REG(cmp_Gv_Ev_64r, flag_cmp_u64(c, reg_get_u64(c, i->reg), reg_get_u64(c, i->rm)))                   \
-    REG(cmp_Eb_Gb_r, flag_cmp_u8(c, reg_get_u8(c, i->rm), reg_get_u8(c, i->reg)))                        \
-    REG(cmp_Eb_I_r, flag_cmp_u8(c, reg_get_u8(c, i->rm), (u8)i->imm))                                    \
-    REG(test_Eb_Gb_r, flag_test_u8(c, reg_get_u8(c, i->rm), reg_get_u8(c, i->reg)))                      \
-    REG(test_Eb_I_r, flag_test_u8(c, reg_get_u8(c, i->rm), (u8)i->imm))                                  \
-    REG(dec_Ev_32r, reg_set_u32(c, i->rm, flag_dec_u32(c, reg_get_u32(c, i->rm))))                       \
-    REG(dec_Ev_64r, reg_set_u64(c, i->rm, flag_dec_u64(c, reg_get_u64(c, i->rm))))                       \
-    REG(and_Ev_I_32r, reg_set_u32(c, i->rm, flag_and_u32(c, reg_get_u32(c, i->rm), (u32)i->imm)))        \
-    REG(sub_Ev_I_32r, reg_set_u32(c, i->rm, flag_sub_u32(c, reg_get_u32(c, i->rm), (u32)i->imm)))        \
-    REG(sub_Ev_I_64r, reg_set_u64(c, i->rm, flag_sub_u64(c, reg_get_u64(c, i->rm), i->imm)))             \
+#define FUSED_REGS(REG)                                                                                                \
+    FUSED_COMPARE(REG, cmp, u32, 32)                                                                                   \
+    FUSED_COMPARE(REG, cmp, u64, 64)                                                                                   \
+    FUSED_COMPARE(REG, test, u32, 32)                                                                                  \
+    FUSED_COMPARE(REG, test, u64, 64)                                                                                  \
+    REG(cmp_Gv_Ev_32r, flag_cmp_u32(c, reg_get_u32(c, i->reg), reg_get_u32(c, i->rm)))                                 \
+    REG(cmp_Gv_Ev_64r, flag_cmp_u64(c, reg_get_u64(c, i->reg), reg_get_u64(c, i->rm)))                                 \
+    REG(cmp_Eb_Gb_r, flag_cmp_u8(c, reg_get_u8(c, i->rm), reg_get_u8(c, i->reg)))                                      \
+    REG(cmp_Eb_I_r, flag_cmp_u8(c, reg_get_u8(c, i->rm), (u8)i->imm))                                                  \
+    REG(test_Eb_Gb_r, flag_test_u8(c, reg_get_u8(c, i->rm), reg_get_u8(c, i->reg)))                                    \
+    REG(test_Eb_I_r, flag_test_u8(c, reg_get_u8(c, i->rm), (u8)i->imm))                                                \
+    REG(dec_Ev_32r, reg_set_u32(c, i->rm, flag_dec_u32(c, reg_get_u32(c, i->rm))))                                     \
+    REG(dec_Ev_64r, reg_set_u64(c, i->rm, flag_dec_u64(c, reg_get_u64(c, i->rm))))                                     \
+    REG(and_Ev_I_32r, reg_set_u32(c, i->rm, flag_and_u32(c, reg_get_u32(c, i->rm), (u32)i->imm)))                      \
+    REG(sub_Ev_I_32r, reg_set_u32(c, i->rm, flag_sub_u32(c, reg_get_u32(c, i->rm), (u32)i->imm)))                      \
+    REG(sub_Ev_I_64r, reg_set_u64(c, i->rm, flag_sub_u64(c, reg_get_u64(c, i->rm), i->imm)))                           \
     REG(add_Ev_I_64r, reg_set_u64(c, i->rm, flag_add_u64(c, reg_get_u64(c, i->rm), i->imm)))
 
-#define FUSED_MEMS(MEM)                                                                                  \
-    MEM(cmp_Eb_I_m, u8, flag_cmp_u8(c, v, (u8)i->imm))                                                   \
-    MEM(cmp_Ev_I_32m, u32, flag_cmp_u32(c, v, (u32)i->imm))                                              \
-    MEM(cmp_Ev_I_64m, u64, flag_cmp_u64(c, v, i->imm))                                                   \
-    MEM(cmp_Gv_Ev_32m, u32, flag_cmp_u32(c, reg_get_u32(c, i->reg), v))                                  \
-    MEM(cmp_Gv_Ev_64m, u64, flag_cmp_u64(c, reg_get_u64(c, i->reg), v))                                  \
-    MEM(cmp_Ev_Gv_64m, u64, flag_cmp_u64(c, v, reg_get_u64(c, i->reg)))                                  \
-    MEM(test_Eb_I_m, u8, flag_test_u8(c, v, (u8)i->imm))                                                 \
+#define FUSED_MEMS(MEM)                                                                                                \
+    MEM(cmp_Eb_I_m, u8, flag_cmp_u8(c, v, (u8)i->imm))                                                                 \
+    MEM(cmp_Ev_I_32m, u32, flag_cmp_u32(c, v, (u32)i->imm))                                                            \
+    MEM(cmp_Ev_I_64m, u64, flag_cmp_u64(c, v, i->imm))                                                                 \
+    MEM(cmp_Gv_Ev_32m, u32, flag_cmp_u32(c, reg_get_u32(c, i->reg), v))                                                \
+    MEM(cmp_Gv_Ev_64m, u64, flag_cmp_u64(c, reg_get_u64(c, i->reg), v))                                                \
+    MEM(cmp_Ev_Gv_64m, u64, flag_cmp_u64(c, v, reg_get_u64(c, i->reg)))                                                \
+    MEM(test_Eb_I_m, u8, flag_test_u8(c, v, (u8)i->imm))                                                               \
     MEM(test_Ev_I_32m, u32, flag_test_u32(c, v, (u32)i->imm))
 
 /* M(condition) cannot take the instruction along: the sixteen are written out once. */
-#define SIXTEEN(M, ...)                                                                                  \
-    M(__VA_ARGS__, o) M(__VA_ARGS__, no) M(__VA_ARGS__, b) M(__VA_ARGS__, nb) M(__VA_ARGS__, z)          \
-    M(__VA_ARGS__, nz) M(__VA_ARGS__, be) M(__VA_ARGS__, nbe) M(__VA_ARGS__, s) M(__VA_ARGS__, ns)       \
-    M(__VA_ARGS__, p) M(__VA_ARGS__, np) M(__VA_ARGS__, l) M(__VA_ARGS__, nl) M(__VA_ARGS__, le)         \
-    M(__VA_ARGS__, nle)
+#define SIXTEEN(M, ...)                                                                                                \
+    M(__VA_ARGS__, o)                                                                                                  \
+    M(__VA_ARGS__, no) M(__VA_ARGS__, b) M(__VA_ARGS__, nb) M(__VA_ARGS__, z) M(__VA_ARGS__, nz) M(__VA_ARGS__, be)    \
+        M(__VA_ARGS__, nbe) M(__VA_ARGS__, s) M(__VA_ARGS__, ns) M(__VA_ARGS__, p) M(__VA_ARGS__, np)                  \
+            M(__VA_ARGS__, l) M(__VA_ARGS__, nl) M(__VA_ARGS__, le) M(__VA_ARGS__, nle)
 
-#define DEFINE_FUSED_REG(name, body) SIXTEEN(FUSED_REG, name, body)
+#define DEFINE_FUSED_REG(name, body)    SIXTEEN(FUSED_REG, name, body)
 #define DEFINE_FUSED_MEM(name, T, body) SIXTEEN(FUSED_MEM, name, T, body)
 FUSED_REGS(DEFINE_FUSED_REG)
 FUSED_MEMS(DEFINE_FUSED_MEM)
@@ -282,7 +283,7 @@ static const struct {
     insn_fn *general, *hot[16]; /* by condition */
 } fused[] = {
 #define CONDITION(name, cc) fused_##name##_##cc,
-#define ENTRY(name, ...) {sem_##name, {SIXTEEN(CONDITION, name)}},
+#define ENTRY(name, ...)    {sem_##name, {SIXTEEN(CONDITION, name)}},
     FUSED_REGS(ENTRY) FUSED_MEMS(ENTRY)
 #undef ENTRY
 #undef CONDITION

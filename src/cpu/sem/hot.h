@@ -1,9 +1,9 @@
 /*
  * Faster forms of the commonest instructions of 64-bit code, for engines that call semantics one by one.
  *
- * What the general functions find out each time is known once an instruction is decoded: that segments are flat, how the
- * address is made up, how far a branch goes. Each hot function does the case where the TLB has the page and the target is canonical, and
- * hands everything else to the general one, so there is no second version of any fault.
+ * What the general functions find out each time is known once an instruction is decoded: that segments are flat, how
+ * the address is made up, how far a branch goes. Each hot function does the case where the TLB has the page and the
+ * target is canonical, and hands everything else to the general one, so there is no second version of any fault.
  */
 #ifndef CPU_SEM_HOT_H
 #define CPU_SEM_HOT_H
@@ -11,14 +11,14 @@
 #include "cpu/sem/sem.h"
 
 /*
- * The function for an instruction whose i->fn is the general one and whose `off` and `disp` are set for its block; i->fn if
- * there is no faster one. Changes fields of `i` that the instruction itself does not use.
+ * The function for an instruction whose i->fn is the general one and whose `off` and `disp` are set for its block;
+ * i->fn if there is no faster one. Changes fields of `i` that the instruction itself does not use.
  */
 insn_fn *hot_lookup(struct insn *i);
 
 /*
- * Makes one of two: `i` compares or counts, i[1] is the conditional branch after it. True if i->fn now does both; i->len is
- * then that of both, so that what follows begins at off + len.
+ * Makes one of two: `i` compares or counts, i[1] is the conditional branch after it. True if i->fn now does both;
+ * i->len is then that of both, so that what follows begins at off + len.
  */
 bool hot_fuse(struct insn *i);
 

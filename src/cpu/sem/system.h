@@ -8,8 +8,8 @@
 
 /* #GP(0) for SGDT, SIDT, SLDT, SMSW and STR of a user under CR4.UMIP. */
 void system_check_umip(struct cpu *c);
-/* The next instruction takes no interrupt: SHADOW_*. In rows marked A_END. */
-void system_shadow(struct cpu *c, u8 shadow);
+/* No interrupt and no trap before the end of the next instruction. In rows marked A_END. */
+void system_shadow_ss(struct cpu *c);
 /* The r/m operand of Ew and RvMw: memory is always 16 bits wide. */
 u16 system_load16(struct cpu *c, const struct insn *i);
 void system_store(struct cpu *c, const struct insn *i, u64 v);

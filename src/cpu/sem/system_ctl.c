@@ -174,7 +174,9 @@ void sem_sti(struct cpu *c, const struct insn *i)
         c->rflags |= RF_VIF;
     } else if (!(c->rflags & RF_IF)) {
         c->rflags |= RF_IF;
-        system_shadow(c, SHADOW_STI);
+        /* Nobody is called because of it: it matters if an interrupt comes right now, and does no harm when one comes
+         * later. */
+        c->shadow |= SHADOW_STI;
         cpu_check_intr(c);
     }
 }
@@ -201,6 +203,7 @@ void sem_stac(struct cpu *c, const struct insn *i)
 void sem_hlt(struct cpu *c, const struct insn *i)
 {
     c->activity = CPU_HALTED;
+    c->shadow = 0;
     cpu_request_own(c, REQ_DEBUG);
 }
 

@@ -17,9 +17,9 @@ void system_check_umip(struct cpu *c)
         cpu_gp(c, 0);
 }
 
-void system_shadow(struct cpu *c, u8 shadow)
+void system_shadow_ss(struct cpu *c)
 {
-    c->shadow |= shadow;
+    c->shadow |= SHADOW_MOV_SS;
     cpu_request_own(c, REQ_DEBUG);
 }
 
@@ -56,7 +56,7 @@ void sem_mov_to_sreg(struct cpu *c, const struct insn *i)
         cpu_ud(c);
     seg_load(c, seg, system_load16(c, i));
     if (seg == SEG_SS)
-        system_shadow(c, SHADOW_MOV_SS);
+        system_shadow_ss(c);
 }
 
 /* SP moves in the width of the stack that the selector came from, also where SS is what is loaded. */
@@ -76,7 +76,7 @@ void sem_pop_es(struct cpu *c, const struct insn *i)
 void sem_pop_ss(struct cpu *c, const struct insn *i)
 {
     pop_seg(c, i, SEG_SS);
-    system_shadow(c, SHADOW_MOV_SS);
+    system_shadow_ss(c);
 }
 
 void sem_pop_ds(struct cpu *c, const struct insn *i)

@@ -5,6 +5,7 @@
  */
 #include "cpu/sem/x87.h"
 
+#include "cpu/segment.h"
 #include "cpu/sem/vec.h"
 #include "cpu/sem/x87_host.h"
 
@@ -297,7 +298,7 @@ LOAD_MEM(fild, i64, "fildll", u64)
 /* Ten bytes are checked for alignment to eight. */
 static void check_align10(struct cpu *c, u64 linear)
 {
-    if (c->mmu_index == MMU_CHECKED && linear & 7)
+    if (c->mmu_index == MMU_CHECKED && linear & 7 && addr_is_canonical(linear))
         cpu_fault_code(c, EXC_AC, 0);
 }
 

@@ -72,8 +72,10 @@ static void store_part(struct cpu *c, u64 linear, const u8 *image, unsigned from
 static u64 fx_linear(struct cpu *c, const struct insn *i, enum mmu_access a)
 {
     u64 linear = c->seg_base[i->seg] + op_ea(c, i);
+    if (linear & 15 && c->flat && !addr_is_canonical(linear))
+        cpu_fault_code(c, i->seg == SEG_SS ? EXC_SS : EXC_GP, 0);
     if (linear & 15) {
-        if (c->mmu_index == MMU_CHECKED && linear & 3 && addr_is_canonical(linear))
+        if (c->mmu_index == MMU_CHECKED && linear & 3)
             cpu_fault_code(c, EXC_AC, 0);
         cpu_gp(c, 0);
     }

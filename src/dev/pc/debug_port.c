@@ -10,7 +10,7 @@
 #define DEBUG_EXIT_PORT 0xf4
 #define DEBUG_EXIT_PORTS 4
 
-static const u16 debugcon_ports[] = {0xe9, 0x402};
+static const u16 debugcon_ports[] = {0xe9, 0x402}; /* no_firmware_log: only the first */
 
 struct debugcon {
     struct dev dev;
@@ -62,7 +62,7 @@ struct debugcon *debugcon_create(const struct debugcon_config *cfg, struct error
     }
     d->dev.cls = &debugcon_class;
     d->cfg = *cfg;
-    for (unsigned i = 0; i < ARRAY_SIZE(d->window); i++) {
+    for (unsigned i = 0; i < (cfg->no_firmware_log ? 1 : ARRAY_SIZE(d->window)); i++) {
         d->window[i] = (struct mem_window){.ops = &debugcon_ops, .opaque = d, .name = "debugcon", .size = 1};
         if (mem_port_map(cfg->mem, &d->window[i], debugcon_ports[i])) {
             error_set(err, -ENOMEM, "debugcon: cannot map port 0x%x", debugcon_ports[i]);

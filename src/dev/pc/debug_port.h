@@ -15,6 +15,7 @@ struct debug_exit;
 struct debugcon_config {
     struct mem_space *mem;
     struct chardev *chr; /* NULL: bytes go nowhere */
+    bool no_firmware_log; /* leave port 0x402 out: firmware that finds nothing there keeps its log to itself */
 };
 
 /* First member is a struct dev. NULL with a message. */

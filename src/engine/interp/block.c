@@ -1,8 +1,9 @@
 /*
  * Decoding code into blocks, and the cache of them (engine/interp/interp.h).
  *
- * The order of mem/code.h: an instruction's chunks of 64 bytes are marked before the bytes that count are read. How long it is,
- * only a first decoding tells; so where that touches unmarked chunks, they are marked and the instruction is decoded again.
+ * The order of mem/code.h: an instruction's chunks of 64 bytes are marked before the bytes that count are read. How
+ * long it is, only a first decoding tells; so where that touches unmarked chunks, they are marked and the instruction
+ * is decoded again.
  */
 #include "engine/interp/interp.h"
 
@@ -17,7 +18,7 @@
 #include "mem/code.h"
 
 #define SCRATCH_SIZE (sizeof(struct block) + sizeof(struct insn))
-#define HASH_SIZE (sizeof(struct block *) << INTERP_HASH_BITS)
+#define HASH_SIZE    (sizeof(struct block *) << INTERP_HASH_BITS)
 
 bool block_cache_create(struct interp *e)
 {
@@ -78,7 +79,8 @@ static void interp_pause(struct cpu *c, const struct insn *i)
         host_thread_yield();
 }
 
-/* What the decoder leaves to the engine. `off` is the instruction's offset in its block, from whose start rip is counted. */
+/* What the decoder leaves to the engine. `off` is the instruction's offset in its block, from whose start rip is
+ * counted. */
 static void insn_finish(struct insn *i, unsigned off)
 {
     i->off = (u8)off;
@@ -147,7 +149,8 @@ static enum insn_status decode_marked(struct cpu *c, struct block *b, const u8 *
     }
 }
 
-/* Instructions up to the end of the block, of the page or of the segment. The status is that of the first instruction. */
+/* Instructions up to the end of the block, of the page or of the segment. The status is that of the first instruction.
+ */
 static enum insn_status block_decode(struct cpu *c, struct block *b)
 {
     u64 marked = 0;
@@ -312,7 +315,8 @@ struct block *block_find(struct cpu *c, struct interp *e)
         return block_single(c, e);
     const u8 *host = fetch_host(c, linear);
     struct block **jump = interp_jump_slot(e, linear), *b = *jump;
-    if (likely(b && b->host == host && b->mode == c->mode && !b->crosses && block_valid(b) && b->bytes - 1u <= limit - rip))
+    if (likely(b && b->host == host && b->mode == c->mode && !b->crosses && block_valid(b) &&
+               b->bytes - 1u <= limit - rip))
         return b;
     e->stats.lookups++;
     if (unlikely(!host))

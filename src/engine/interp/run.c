@@ -17,7 +17,8 @@ static ALWAYS_INLINE u32 requests(const struct cpu *c)
     return atomic_load_explicit(&c->request, memory_order_relaxed);
 }
 
-/* Carries out a block, or its beginning if a request comes up. rip is at the next instruction afterwards. True if it jumped. */
+/* Carries out a block, or its beginning if a request comes up. rip is at the next instruction afterwards. True if it
+ * jumped. */
 static ALWAYS_INLINE bool run_block(struct cpu *c, struct interp *e, struct block *b)
 {
     const struct insn *i = b->insn, *end = i + b->count;
@@ -43,7 +44,8 @@ static bool same_page(const struct block *a, const struct block *b)
 
 /*
  * Remembers where a block goes on. Within one page no look-up is needed the next time: the page is mapped, or the block
- * would not have been reached; mode and segment are as they were; and the distance is the same at whatever address the page shows.
+ * would not have been reached; mode and segment are as they were; and the distance is the same at whatever address the
+ * page shows.
  */
 static void link_block(struct block *from, bool jumped, u64 distance, struct block *to)
 {
