@@ -22,7 +22,8 @@ struct code_area {
     size_t size, used;
 };
 
-/* Kernels from 6.3 on may be set to refuse code in memfds that were not asked for with MFD_EXEC; older ones do not know the flag. */
+/* Kernels from 6.3 on may be set to refuse code in memfds that were not asked for with MFD_EXEC; older ones do not know
+ * the flag. */
 static int open_memfd(void)
 {
     int fd = memfd_create("ring3-code", MFD_CLOEXEC | MFD_EXEC);

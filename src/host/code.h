@@ -1,10 +1,12 @@
 /*
- * Memory for machine code that the program makes while it runs. The same pages are mapped twice: a view to write through and a view to
- * run from. No page is ever writable and executable in one view.
+ * Memory for machine code that the program makes while it runs. The same pages are mapped twice: a view to write
+ * through and a view to run from. No page is ever writable and executable in one view.
  *
- * A bump allocator: pieces are added until the area is full, then the owner forgets all of them at once with code_reset.
+ * A bump allocator: pieces are added until the area is full, then the owner forgets all of them at once with
+ * code_reset.
  *
- * Threads: none of these lock. One thread adds; who runs a piece must have got its address from that thread in an ordered way.
+ * Threads: none of these lock. One thread adds; who runs a piece must have got its address from that thread in an
+ * ordered way.
  */
 #ifndef HOST_CODE_H
 #define HOST_CODE_H
@@ -14,15 +16,17 @@
 
 struct code_area;
 
-/* `size` is rounded up to pages; pages cost memory once they are used. NULL with `err` filled where the host refuses. */
+/* `size` is rounded up to pages; pages cost memory once they are used. NULL with `err` filled where the host refuses.
+ */
 struct code_area *code_create(size_t size, struct error *err);
 void code_destroy(struct code_area *a);
 
-/* Copies `len` bytes of code to an address that is a multiple of 16 and returns that address in the view to run from; NULL if the area
- * is full. */
+/* Copies `len` bytes of code to an address that is a multiple of 16 and returns that address in the view to run from;
+ * NULL if the area is full. */
 const void *code_add(struct code_area *a, const u8 *bytes, size_t len);
 
-/* Changes bytes of a piece that was added. The caller sees to it that nobody runs them meanwhile, or that the change is one aligned store. */
+/* Changes bytes of a piece that was added. The caller sees to it that nobody runs them meanwhile, or that the change is
+ * one aligned store. */
 void code_patch(struct code_area *a, const void *at, const u8 *bytes, size_t len);
 
 /* Forgets all pieces. */

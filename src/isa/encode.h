@@ -1,10 +1,12 @@
 /*
  * The encoder: struct insn to bytes, the inverse of insn_decode. Pure.
  *
- * Its output is the shortest form that the row allows, without superfluous prefixes: decode(encode(i)) == i but for `len`, and but for what
- * has no meaning in the row (a segment override on an instruction without memory is kept, a redundant REX is not).
+ * Its output is the shortest form that the row allows, without superfluous prefixes: decode(encode(i)) == i but for
+ * `len`, and but for what has no meaning in the row (a segment override on an instruction without memory is kept, a
+ * redundant REX is not).
  *
- * For code that makes instructions of its own there are insn_reg and insn_mem: they give 64-bit code with the row's operand size.
+ * For code that makes instructions of its own there are insn_reg and insn_mem: they give 64-bit code with the row's
+ * operand size.
  *
  *     struct insn i = insn_mem(INSN_MOVUPS_Vdq_Wdq, 1, (struct insn_ea){.base = R_DI, .index = REG_ZERO, .disp = 16});
  *     len = insn_encode(&i, out);
@@ -17,9 +19,10 @@
 #define INSN_MAX_BYTES 15
 
 /*
- * Writes the instruction to out[0..15) for code of size i->mode and returns its length; 0 if it cannot be encoded: a register that the
- * code size or the other prefixes do not have (AH beside REX), a displacement or address form that does not exist, more than 15 bytes.
- * disp of a REG_RIP operand is taken as it is, relative to the end of the instruction that comes out.
+ * Writes the instruction to out[0..15) for code of size i->mode and returns its length; 0 if it cannot be encoded: a
+ * register that the code size or the other prefixes do not have (AH beside REX), a displacement or address form that
+ * does not exist, more than 15 bytes. disp of a REG_RIP operand is taken as it is, relative to the end of the
+ * instruction that comes out.
  */
 unsigned insn_encode(const struct insn *i, u8 out[INSN_MAX_BYTES]) MUST_CHECK;
 

@@ -34,6 +34,7 @@ struct run {
     struct random random;
     struct isa_features features;
     bool avx;
+    bool split_locks_cost; /* the host traps locked accesses that cross a cache line, and makes them slow or deadly */
     unsigned cases, rows, skipped, failed_rows;
 };
 
@@ -74,7 +75,7 @@ static const char *skip_reason(const struct run *run, unsigned row)
 }
 
 /* By the names of Linux in /proc/cpuinfo, which are those of our table. */
-static bool host_features(struct isa_features *f)
+static bool host_features(struct isa_features *f, bool *split_lock_detect)
 {
     static const char *const names[] = {
 #define FEATURE(name, text) [FEAT_##name] = text,
@@ -91,10 +92,12 @@ static bool host_features(struct isa_features *f)
     isa_set(f, FEAT_BASE);
     while (!found && fgets(line, sizeof(line), in)) {
         found = !strncmp(line, "flags", 5);
-        for (char *word = strtok_r(line, " \t\n", &save); found && word; word = strtok_r(NULL, " \t\n", &save))
+        for (char *word = strtok_r(line, " \t\n", &save); found && word; word = strtok_r(NULL, " \t\n", &save)) {
+            *split_lock_detect |= !strcmp(word, "split_lock_detect");
             for (unsigned n = 0; n < ARRAY_SIZE(names); n++)
                 if (!strcmp(word, names[n]))
                     isa_set(f, n);
+        }
     }
     fclose(in);
     return found;
@@ -115,6 +118,8 @@ static bool make_case(struct run *run, unsigned row, struct test_case *t, struct
     struct random *r = &run->random;
     u64 target = setup_target(r, t->kind, isa_rows[row].attrs & A_ALIGN);
 
+    if (run->split_locks_cost && (isa_rows[row].attrs & A_LOCK))
+        target &= ~15ull;
     setup_state(r, t, run->avx);
     if (!build_insn(r, row, t, &run->features, target, i) || is_peculiar(i))
         return false;
@@ -210,17 +215,19 @@ static bool parse_options(int argc, char **argv, struct options *o)
 int main(int argc, char **argv)
 {
     static struct run run;
-    struct options o = {.rows = "*", .count = 160, .seed = (u64)time(NULL) | 1};
+    struct options o = {.rows = "*", .count = 280, .seed = (u64)time(NULL) | 1};
 
     if (!parse_options(argc, argv, &o)) {
         fprintf(stderr, "usage: insn_host [--rows PATTERN] [--count N] [--seed S] [--list]\n");
         return 2;
     }
-    if (!host_features(&run.features) || !native_init() || !guest_init(&run.features))
+    if (!host_features(&run.features, &run.split_locks_cost) || !native_init() || !guest_init(&run.features))
         return 2;
     run.random.state = o.seed;
     run.avx = isa_has(&run.features, FEAT_AVX);
     setup_memory(&run.random);
+    if (!native_has(CODE_16_LDT))
+        printf("insn_host: no LDT on this host: 16-bit code and segment limits are not tried\n");
     printf("insn_host: seed %llu\n", (unsigned long long)o.seed);
     for (unsigned row = 0; row < INSN_COUNT; row++) {
         if (fnmatch(o.rows, isa_rows[row].name, 0))

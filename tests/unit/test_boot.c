@@ -636,16 +636,17 @@ static void test_files(void **state)
 static void test_firmware(void **state)
 {
     struct fixture *f = setup(MiB(2));
-    struct boot_file fw = {.option = "--firmware", .path = "fw", .data = f->image, .size = 5000};
+    struct boot_file fw = {.option = "--firmware", .path = "fw", .data = f->image, .size = 8192};
 
-    memset(f->image, 0x11, 5000);
-    f->image[4999] = 0x99;
+    memset(f->image, 0x11, 8192);
+    f->image[8191] = 0x99;
     loop_lock(f->loop);
     assert_int_equal(firmware_map(f->mem, &fw, &f->err), 0);
     mem_shadow_set(f->mem, 0xc0000, 0x40000, false, false);
     loop_unlock(f->loop);
     assert_int_equal(mem_io_read(f->mem, 0xfffffffc, 4), 0x99111111);
-    assert_int_equal(mem_io_read(f->mem, 0xffffe000, 1), 0xff); /* filled up in front */
+    assert_int_equal(mem_io_read(f->mem, 0xffffe000, 1), 0x11);
+    assert_int_equal(mem_io_read(f->mem, 0xffffdfff, 1), 0xff);
     assert_int_equal(mem_io_read(f->mem, 0xffffc, 4), 0x99111111);
     teardown(f);
 
@@ -654,6 +655,7 @@ static void test_firmware(void **state)
     fw.data = f->image;
     f->image[0] = 0x42;
     f->image[72 * 1024] = 0x43;
+    f->image[200 * 1024 - 16] = 0xea;
     loop_lock(f->loop);
     assert_int_equal(firmware_map(f->mem, &fw, &f->err), 0);
     mem_shadow_set(f->mem, 0xc0000, 0x40000, false, false);
@@ -662,6 +664,15 @@ static void test_firmware(void **state)
     assert_int_equal(mem_io_read(f->mem, 0xe0000, 1), 0x43);
     fw.size = MiB(17);
     assert_int_equal(firmware_map(f->mem, &fw, &f->err), -EFBIG);
+    fw.size = 200 * 1024 - 1; /* foreign files: an odd size, nothing to start with */
+    assert_int_equal(firmware_map(f->mem, &fw, &f->err), -EINVAL);
+    fw.size = 0;
+    assert_int_equal(firmware_map(f->mem, &fw, &f->err), -EINVAL);
+    fw.size = 200 * 1024;
+    memset(f->image + fw.size - 16, 0, 16);
+    assert_int_equal(firmware_map(f->mem, &fw, &f->err), -EINVAL);
+    memset(f->image + fw.size - 16, 0xff, 16);
+    assert_int_equal(firmware_map(f->mem, &fw, &f->err), -EINVAL);
     teardown(f);
 }
 

@@ -1,5 +1,6 @@
 /*
- * isa/encode.h: what is decoded from random bytes, encoded and decoded again is the same instruction; and every row is met.
+ * isa/encode.h: what is decoded from random bytes, encoded and decoded again is the same instruction; and every row is
+ * met.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -34,7 +35,8 @@ static void make_bytes(u64 *seed, u8 b[16])
     static const struct {
         u8 len, byte[4];
     } starts[] = {
-        {0, {0}}, {1, {0x0f}}, {2, {0x0f, 0x38}}, {2, {0x0f, 0x3a}}, {1, {0xc4}}, {1, {0xc5}}, {1, {0xc4}}, {2, {0x0f, 0xae}},
+        {0, {0}},    {1, {0x0f}}, {2, {0x0f, 0x38}}, {2, {0x0f, 0x3a}},
+        {1, {0xc4}}, {1, {0xc5}}, {1, {0xc4}},       {2, {0x0f, 0xae}},
     };
     static const u8 prefixes[] = {0x66, 0xf2, 0xf3, 0x67, 0x64, 0xf0, 0x2e, 0x66};
     u64 r = next(seed);
@@ -65,7 +67,8 @@ static bool same(const struct insn *a, const struct insn *b)
     return a->row == b->row && a->imm == b->imm && a->disp == b->disp && a->imm2 == b->imm2 && a->opsize == b->opsize &&
            a->ashift == b->ashift && a->reg == b->reg && a->rm == b->rm && a->base == b->base && a->index == b->index &&
            a->scale == b->scale && a->seg == b->seg && a->vvvv == b->vvvv && a->mem == b->mem && a->lock == b->lock &&
-           a->rep == b->rep && a->vl == b->vl && a->mode == b->mode && a->prefix66 == b->prefix66 && a->opcode == b->opcode;
+           a->rep == b->rep && a->vl == b->vl && a->mode == b->mode && a->prefix66 == b->prefix66 &&
+           a->opcode == b->opcode;
 }
 
 static void fail_bytes(const char *what, const u8 *b, unsigned len, const struct insn *i)
@@ -116,7 +119,8 @@ static void test_roundtrip(void **state)
 static void test_make(void **state)
 {
     u8 out[INSN_MAX_BYTES];
-    struct insn i = insn_mem(INSN_MOVUPS_Vdq_Wdq, 9, (struct insn_ea){.base = 7, .index = 6, .scale = 3, .disp = 0x100}, false);
+    struct insn i =
+        insn_mem(INSN_MOVUPS_Vdq_Wdq, 9, (struct insn_ea){.base = 7, .index = 6, .scale = 3, .disp = 0x100}, false);
     static const u8 movups[] = {0x44, 0x0f, 0x10, 0x8c, 0xf7, 0x00, 0x01, 0x00, 0x00};
     assert_int_equal(insn_encode(&i, out), sizeof(movups));
     assert_memory_equal(out, movups, sizeof(movups));

@@ -17,7 +17,7 @@
 #include "cpu/mmu.h"
 #include "vcpu.h"
 
-#define PROGRAMS 3000
+#define PROGRAMS 1000
 #define INSNS    24
 #define AT_MEM   0x50000
 #define MEM_SIZE 0x2000

@@ -253,16 +253,15 @@ GUEST16(real_stop, "mov %cs, %ax\n out %ax, $0xf4")
 static void test_init_sipi(void **state)
 {
     struct vm *v = *state;
-    struct cpu *c = begin(v);
+    struct cpu *c = v->cpu[1];
     const struct apic_cpu_ops *wires = cpu_connect_apic(c, &fake_apic, c);
-    c->id = 1;
+    vcpu_mode(v, 1, VCPU_64);
     mem_write(v->mem, 0x6000, real_stop, (u64)(real_stop_end - real_stop));
     wires->sipi(c, 0x33); /* before INIT: for nobody */
     wires->init(c);
     wires->sipi(c, 0x06);
-    assert_int_equal(vcpu_go(v, 0), 0x600);
+    assert_int_equal(vcpu_go(v, 1), 0x600);
     assert_true(cpu_real_mode(c));
-    c->id = 0;
 }
 
 /* SYSCALL and SYSRET: masks, selectors, and single-step by the new flags. */
@@ -295,7 +294,7 @@ static int setup(void **state)
 {
     static struct vm v;
     *state = &v;
-    return vm_create(&v, RAM, 1);
+    return vm_create(&v, RAM, 2);
 }
 
 static int teardown(void **state)

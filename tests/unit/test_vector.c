@@ -1,6 +1,6 @@
 /*
- * Vector instructions where the host cannot be the oracle of tests/insn: SHA by known digests, the halves of 256-bit AES, SSE4A; the cache of
- * host stubs; memory for code.
+ * Vector instructions where the host cannot be the oracle of tests/insn: SHA by known digests, the halves of 256-bit
+ * AES, SSE4A; the cache of host stubs; memory for code.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -43,7 +43,7 @@ static NOINLINE int run(struct insn i)
     if (__builtin_setjmp(c->unwind))
         return c->exc.vector;
     c->cur = &i;
-    sem_lookup(&i)(c, &i);
+    sem_lookup (&i)(c, &i);
     c->cur = NULL;
     return -1;
 }
@@ -73,15 +73,18 @@ static const u32 abc_block[16] = {0x61626380, [15] = 24};
 static void test_sha256(void **state)
 {
     static const u32 k[64] = {
-        0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5, 0xd807aa98, 0x12835b01,
-        0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174, 0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc,
-        0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da, 0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147,
-        0x06ca6351, 0x14292967, 0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
-        0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070, 0x19a4c116, 0x1e376c08,
-        0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3, 0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208,
-        0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
-    static const u32 h[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
-    static const u32 digest[8] = {0xba7816bf, 0x8f01cfea, 0x414140de, 0x5dae2223, 0xb00361a3, 0x96177a9c, 0xb410ff61, 0xf20015ad};
+        0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
+        0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
+        0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
+        0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
+        0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
+        0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
+        0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
+        0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
+    static const u32 h[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+                             0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+    static const u32 digest[8] = {0xba7816bf, 0x8f01cfea, 0x414140de, 0x5dae2223,
+                                  0xb00361a3, 0x96177a9c, 0xb410ff61, 0xf20015ad};
     set_lanes(1, h[5], h[4], h[1], h[0]);
     set_lanes(2, h[7], h[6], h[3], h[2]);
     for (unsigned n = 0; n < 4; n++)
@@ -94,7 +97,8 @@ static void test_sha256(void **state)
         op(INSN_SHA256RNDS2_Vdq_Wdq, 1, 2, 0);
         op(INSN_SHA256MSG1_Vdq_Wdq, 4, 5, 0);
         /* plus words 9 to 12 of the sixteen */
-        set_lanes(4, lane(4, 0) + lane(6, 1), lane(4, 1) + lane(6, 2), lane(4, 2) + lane(6, 3), lane(4, 3) + lane(7, 0));
+        set_lanes(4, lane(4, 0) + lane(6, 1), lane(4, 1) + lane(6, 2), lane(4, 2) + lane(6, 3),
+                  lane(4, 3) + lane(7, 0));
         op(INSN_SHA256MSG2_Vdq_Wdq, 4, 7, 0);
         u64 next[2] = {c->ymm[16], c->ymm[17]};
         for (unsigned r = 4; r < 7; r++)
@@ -212,9 +216,10 @@ static void test_sse4a(void **state)
 /* More instructions than the cache has room for: it starts anew, and results stay right. */
 static void test_cache_overflow(void **state)
 {
-    static const u16 rows[] = {INSN_PSHUFD_Vdq_Wdq_Ib,  INSN_PSHUFLW_Vdq_Wdq_Ib, INSN_PSHUFHW_Vdq_Wdq_Ib, INSN_SHUFPS_Vdq_Wdq_Ib,
-                               INSN_SHUFPD_Vdq_Wdq_Ib,  INSN_PALIGNR_Vdq_Wdq_Ib, INSN_PBLENDW_Vdq_Wdq_Ib, INSN_BLENDPS_Vdq_Wdq_Ib,
-                               INSN_BLENDPD_Vdq_Wdq_Ib, INSN_MPSADBW_Vdq_Wdq_Ib, INSN_DPPS_Vdq_Wdq_Ib,    INSN_DPPD_Vdq_Wdq_Ib};
+    static const u16 rows[] = {INSN_PSHUFD_Vdq_Wdq_Ib,  INSN_PSHUFLW_Vdq_Wdq_Ib, INSN_PSHUFHW_Vdq_Wdq_Ib,
+                               INSN_SHUFPS_Vdq_Wdq_Ib,  INSN_SHUFPD_Vdq_Wdq_Ib,  INSN_PALIGNR_Vdq_Wdq_Ib,
+                               INSN_PBLENDW_Vdq_Wdq_Ib, INSN_BLENDPS_Vdq_Wdq_Ib, INSN_BLENDPD_Vdq_Wdq_Ib,
+                               INSN_MPSADBW_Vdq_Wdq_Ib, INSN_DPPS_Vdq_Wdq_Ib,    INSN_DPPD_Vdq_Wdq_Ib};
     for (unsigned n = 0; n < ARRAY_SIZE(rows); n++)
         for (unsigned imm = 0; imm < 256; imm++)
             op(rows[n], 1, 2, (u8)imm);
@@ -268,8 +273,9 @@ static void test_code_area(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sha256),        cmocka_unit_test(test_sha1),     cmocka_unit_test(test_halves), cmocka_unit_test(test_sse4a),
-        cmocka_unit_test(test_cache_overflow), cmocka_unit_test(test_unmasked), cmocka_unit_test(test_code_area),
+        cmocka_unit_test(test_sha256),    cmocka_unit_test(test_sha1),           cmocka_unit_test(test_halves),
+        cmocka_unit_test(test_sse4a),     cmocka_unit_test(test_cache_overflow), cmocka_unit_test(test_unmasked),
+        cmocka_unit_test(test_code_area),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

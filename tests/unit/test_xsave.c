@@ -1,6 +1,6 @@
 /*
- * FXSAVE, the XSAVE family and the control side of the x87: images, headers, #GP rules, errors by #MF and FERR#. What user code on the host
- * cannot show.
+ * FXSAVE, the XSAVE family and the control side of the x87: images, headers, #GP rules, errors by #MF and FERR#. What
+ * user code on the host cannot show.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,7 +13,7 @@
 #include "isa/encode.h"
 #include "vcpu.h"
 
-#define AREA 0x20000u
+#define AREA    0x20000u
 #define COMPACT BIT64(63)
 
 static struct vm vm;
@@ -42,7 +42,7 @@ static NOINLINE int run(struct insn i)
     if (__builtin_setjmp(c->unwind))
         return c->exc.vector;
     c->cur = &i;
-    sem_lookup(&i)(c, &i);
+    sem_lookup (&i)(c, &i);
     c->cur = NULL;
     return -1;
 }
@@ -214,18 +214,23 @@ static void test_xsavec(void **state)
 
 struct header_case {
     u64 bv, comp;
-    unsigned poke; /* offset of a byte set to 1, or 0 */
+    unsigned poke;       /* offset of a byte set to 1, or 0 */
     bool fault, fault_s; /* XRSTOR, XRSTORS */
 };
 
 static void test_headers(void **state)
 {
     static const struct header_case cases[] = {
-        {7, 0, 0, false, true},           {8, 0, 0, true, true},
-        {1, 1, 0, true, true},            {1, 0, 528, true, true},
-        {1, 0, 540, false, true},         {7, 7 | COMPACT, 0, false, false},
-        {7, 3 | COMPACT, 0, true, true},  {1, 9 | COMPACT, 0, true, true},
-        {1, 7 | COMPACT, 540, true, true}, {1, 7 | COMPACT, 528, true, true},
+        {7, 0, 0, false, true},
+        {8, 0, 0, true, true},
+        {1, 1, 0, true, true},
+        {1, 0, 528, true, true},
+        {1, 0, 540, false, true},
+        {7, 7 | COMPACT, 0, false, false},
+        {7, 3 | COMPACT, 0, true, true},
+        {1, 9 | COMPACT, 0, true, true},
+        {1, 7 | COMPACT, 540, true, true},
+        {1, 7 | COMPACT, 528, true, true},
     };
     for (unsigned n = 0; n < ARRAY_SIZE(cases); n++) {
         const struct header_case *k = &cases[n];
@@ -362,9 +367,15 @@ static void test_real_environment(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fxsave),       cmocka_unit_test(test_xsave_standard), cmocka_unit_test(test_xsave_optimised),
-        cmocka_unit_test(test_xsavec),       cmocka_unit_test(test_headers),        cmocka_unit_test(test_xsave_faults),
-        cmocka_unit_test(test_xcr0),         cmocka_unit_test(test_x87_errors),     cmocka_unit_test(test_x87_missing),
+        cmocka_unit_test(test_fxsave),
+        cmocka_unit_test(test_xsave_standard),
+        cmocka_unit_test(test_xsave_optimised),
+        cmocka_unit_test(test_xsavec),
+        cmocka_unit_test(test_headers),
+        cmocka_unit_test(test_xsave_faults),
+        cmocka_unit_test(test_xcr0),
+        cmocka_unit_test(test_x87_errors),
+        cmocka_unit_test(test_x87_missing),
         cmocka_unit_test(test_real_environment),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

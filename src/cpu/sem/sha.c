@@ -1,8 +1,9 @@
 /*
- * SHA1 and SHA256 instructions. SDM volume 2; FIPS 180-4 for the functions. On a host that has the instructions they run as stubs.
+ * SHA1 and SHA256 instructions. SDM volume 2; FIPS 180-4 for the functions. On a host that has the instructions they
+ * run as stubs.
  *
- * Lanes are numbered as in the register: lane 0 is bits 31:0. The state of SHA1 is {D C B A} from lane 0 up in one register, that of
- * SHA256 {H G D C} and {F E B A} in two.
+ * Lanes are numbered as in the register: lane 0 is bits 31:0. The state of SHA1 is {D C B A} from lane 0 up in one
+ * register, that of SHA256 {H G D C} and {F E B A} in two.
  */
 #include "cpu/sem/stub.h"
 #include "cpu/sem/vec.h"

@@ -1,9 +1,9 @@
 /*
  * Host stubs: the cache, and the lowering of a row to host code. See stub.h.
  *
- * Registers of a stub: the guest's ModRM.reg is vector or MMX register 1 or EAX, r/m is 2 or R10D or [R8], VEX.vvvv is 3, is4 is 4, and what
- * the instruction names itself (XMM0, EAX, EDX, ECX) stays. The arguments arrive in RDI (struct cpu), RSI, RDX, RCX, R8, R9D. MXCSR is
- * exchanged through the red zone.
+ * Registers of a stub: the guest's ModRM.reg is vector or MMX register 1 or EAX, r/m is 2 or R10D or [R8], VEX.vvvv is
+ * 3, is4 is 4, and what the instruction names itself (XMM0, EAX, EDX, ECX) stays. The arguments arrive in RDI (struct
+ * cpu), RSI, RDX, RCX, R8, R9D. MXCSR is exchanged through the red zone.
  */
 #include "cpu/sem/stub.h"
 
@@ -16,8 +16,8 @@
 #include "isa/operand.h"
 
 #define STUB_SLOTS 4096 /* of the hash table; at most half are used */
-#define STUB_AREA KiB(256)
-#define STUB_MAX 256 /* bytes of one stub */
+#define STUB_AREA  KiB(256)
+#define STUB_MAX   256 /* bytes of one stub */
 
 struct vec_stubs {
     struct code_area *area;
@@ -48,7 +48,8 @@ static void emit(struct emitter *e, struct insn i)
     e->len += len;
 }
 
-/* An operand of the instruction and where it lives: canonical register, register that holds the guest's number times four. */
+/* An operand of the instruction and where it lives: canonical register, register that holds the guest's number times
+ * four. */
 struct place {
     u8 file;  /* FILE_XMM, FILE_YMM, FILE_MMX, FILE_GPR */
     u8 reg;   /* canonical */
@@ -131,7 +132,8 @@ static void emit_load(struct emitter *e, const struct place *p, bool vex)
         emit(e, ymm_insn(insn_mem(INSN_VMOVUPS_Vx_Wx, p->reg, ea, false)));
 }
 
-/* A VEX instruction has cleared what is above its result: all 256 bits are stored. A legacy one leaves the guest's upper half alone. */
+/* A VEX instruction has cleared what is above its result: all 256 bits are stored. A legacy one leaves the guest's
+ * upper half alone. */
 static void emit_store(struct emitter *e, const struct place *p, bool vex)
 {
     struct insn_ea ea = place_ea(p);
@@ -261,7 +263,8 @@ static void describe(struct vec_stub *s, const struct insn *i)
 static u64 stub_key(const struct insn *i)
 {
     u64 imm = i->imm & 0xff;
-    return i->row | imm << 16 | (u64)i->rex_w << 24 | (u64)i->vl << 25 | (u64)i->mem << 26 | (u64)i->mode << 27 | BIT64(32);
+    return i->row | imm << 16 | (u64)i->rex_w << 24 | (u64)i->vl << 25 | (u64)i->mem << 26 | (u64)i->mode << 27 |
+           BIT64(32);
 }
 
 static void ask_host(struct isa_features *host)

@@ -8,18 +8,18 @@
 #include "cpu/sem/operand.h"
 #include "cpu/sem/sem_list.h"
 
-#define MXCSR_FLAGS 0x003fu
-#define MXCSR_IE BIT(0)
-#define MXCSR_DE BIT(1)
-#define MXCSR_ZE BIT(2)
-#define MXCSR_UE BIT(4)
-#define MXCSR_DAZ BIT(6)
-#define MXCSR_MASKS 0x1f80u
-#define MXCSR_UM BIT(11)
-#define MXCSR_FTZ BIT(15)
+#define MXCSR_FLAGS   0x003fu
+#define MXCSR_IE      BIT(0)
+#define MXCSR_DE      BIT(1)
+#define MXCSR_ZE      BIT(2)
+#define MXCSR_UE      BIT(4)
+#define MXCSR_DAZ     BIT(6)
+#define MXCSR_MASKS   0x1f80u
+#define MXCSR_UM      BIT(11)
+#define MXCSR_FTZ     BIT(15)
 #define MXCSR_DEFAULT 0x1f80u
 /* Bits that may be set: the MXCSR_MASK of FXSAVE. */
-#define MXCSR_VALID 0xffffu
+#define MXCSR_VALID   0xffffu
 
 /* Register n, low word first. Legacy instructions change [0] and [1] only. */
 static ALWAYS_INLINE u64 *vec_reg(struct cpu *c, unsigned n)
@@ -84,7 +84,8 @@ static ALWAYS_INLINE void vec_store(struct cpu *c, u64 linear, const void *buf, 
         vec_store_slow(c, linear, buf, size);
 }
 
-/* MMX register n is the significand of physical x87 register n. The callers of rows with A_MMX see to TOP and the tags (check.h). */
+/* MMX register n is the significand of physical x87 register n. The callers of rows with A_MMX see to TOP and the tags
+ * (check.h). */
 static ALWAYS_INLINE u64 mmx_get(const struct cpu *c, unsigned n)
 {
     return c->st[2 * n];

@@ -1,9 +1,10 @@
 /*
- * Vector instructions that run on the host, through stubs (stub.h): integer and logic (vec), SIMD floating-point (fp), MMX (mmx), and those that
- * mix the last two (mmxfp). SDM volume 1 sections 11.5 (exceptions) and 9.5 (MMX and x87), volume 2 section 2.4 (exception classes).
+ * Vector instructions that run on the host, through stubs (stub.h): integer and logic (vec), SIMD floating-point (fp),
+ * MMX (mmx), and those that mix the last two (mmxfp). SDM volume 1 sections 11.5 (exceptions) and 9.5 (MMX and x87),
+ * volume 2 section 2.4 (exception classes).
  *
- * Order: memory operand first, as it may fault; then the stub, which changes guest registers; then a store, if the destination is
- * memory, from a buffer. Under unmasked exceptions the destination is put back if one is raised.
+ * Order: memory operand first, as it may fault; then the stub, which changes guest registers; then a store, if the
+ * destination is memory, from a buffer. Under unmasked exceptions the destination is put back if one is raised.
  */
 #include "cpu/sem/check.h"
 #include "cpu/sem/stub.h"
@@ -107,8 +108,8 @@ static void restore_dest(const struct saved *v, struct cpu *c)
 }
 
 /*
- * Is a single-precision value tiny as a half-precision one: nonzero, and below 2^-14 after rounding? 0x387fe000 is the largest value of 11 bits
- * below it.
+ * Is a single-precision value tiny as a half-precision one: nonzero, and below 2^-14 after rounding? 0x387fe000 is the
+ * largest value of 11 bits below it.
  */
 static bool half_tiny(u32 v, unsigned rounding, bool daz)
 {
@@ -144,11 +145,12 @@ static bool is_cvtps2ph(const struct insn *i)
 }
 
 /*
- * Some exception is unmasked. The host runs with all of them masked; what differs from running unmasked, and is put right here:
- * the destination stays on an unmasked exception; flags of faults found before the computation (IE DE ZE) come alone if one of them is
- * unmasked; with underflow unmasked FTZ has no effect and a tiny result is reported even if it is exact. The last is found by a run with
- * FTZ on, which flushes every tiny result and says so. Known to differ: behind an unmasked OE or UE, PE should tell of rounding with
- * an unbounded exponent, and DPPS and DPPD should stop after the multiplication.
+ * Some exception is unmasked. The host runs with all of them masked; what differs from running unmasked, and is put
+ * right here: the destination stays on an unmasked exception; flags of faults found before the computation (IE DE ZE)
+ * come alone if one of them is unmasked; with underflow unmasked FTZ has no effect and a tiny result is reported even
+ * if it is exact. The last is found by a run with FTZ on, which flushes every tiny result and says so. Known to differ:
+ * behind an unmasked OE or UE, PE should tell of rounding with an unbounded exponent, and DPPS and DPPD should stop
+ * after the multiplication.
  */
 static NOINLINE void run_unmasked(struct cpu *c, const struct insn *i, const struct vec_stub *s, u64 rm)
 {

@@ -1,6 +1,6 @@
 /*
- * Vector instructions that access memory element by element: masked moves and gathers. Only the elements whose mask bit is set are
- * accessed, and so only they can fault. SDM volume 2, VMASKMOV, VPMASKMOV, MASKMOVDQU, VGATHER*.
+ * Vector instructions that access memory element by element: masked moves and gathers. Only the elements whose mask bit
+ * is set are accessed, and so only they can fault. SDM volume 2, VMASKMOV, VPMASKMOV, MASKMOVDQU, VGATHER*.
  */
 #include "cpu/segment.h"
 #include "cpu/sem/vec.h"
@@ -37,8 +37,10 @@ static ALWAYS_INLINE u64 element_linear(struct cpu *c, const struct insn *i, u64
     return seg_linear(c, i->seg, ea + n * size, size, a);
 }
 
-/* The selected elements as bits, and their addresses. All of what lies between the first and the last must be canonical. */
-static ALWAYS_INLINE u32 find_selected(struct cpu *c, const struct insn *i, unsigned size, u64 linear[8], enum mmu_access a)
+/* The selected elements as bits, and their addresses. All of what lies between the first and the last must be
+ * canonical. */
+static ALWAYS_INLINE u32 find_selected(struct cpu *c, const struct insn *i, unsigned size, u64 linear[8],
+                                       enum mmu_access a)
 {
     u64 ea = op_ea(c, i);
     const u64 *mask = vec_reg(c, i->vvvv);
@@ -69,8 +71,8 @@ static ALWAYS_INLINE void mask_load(struct cpu *c, const struct insn *i, unsigne
 }
 
 /*
- * Tries the selected elements before any is written. Where they lie in two pages, processors try the second at the last byte of all that is selected:
- * CR2 shows it.
+ * Tries the selected elements before any is written. Where they lie in two pages, processors try the second at the last
+ * byte of all that is selected: CR2 shows it.
  */
 static NOINLINE void probe_elements(struct cpu *c, const u64 *linear, u32 found, unsigned size)
 {
@@ -85,7 +87,8 @@ static ALWAYS_INLINE void mask_store(struct cpu *c, const struct insn *i, unsign
     u64 linear[8];
     const u8 *v = (const u8 *)vec_reg(c, i->reg);
     u32 found = find_selected(c, i, size, linear, MMU_WRITE);
-    if (found && !tlb_host_write(c, linear[__builtin_ctz(found)], (16u << i->vl) - size * (unsigned)__builtin_ctz(found)))
+    if (found &&
+        !tlb_host_write(c, linear[__builtin_ctz(found)], (16u << i->vl) - size * (unsigned)__builtin_ctz(found)))
         probe_elements(c, linear, found, size);
     for (u32 m = found; m; m &= m - 1) {
         unsigned n = (unsigned)__builtin_ctz(m);
@@ -114,8 +117,9 @@ void sem_vmaskstore8(struct cpu *c, const struct insn *i)
 }
 
 /*
- * MASKMOVQ, MASKMOVDQU: bytes to DS:rDI, or the overriding segment. Unlike the above these want all of the operand to be writable, whatever
- * the mask says (SDM leaves that to the processor), and look at it by quadwords, the upper one first.
+ * MASKMOVQ, MASKMOVDQU: bytes to DS:rDI, or the overriding segment. Unlike the above these want all of the operand to
+ * be writable, whatever the mask says (SDM leaves that to the processor), and look at it by quadwords, the upper one
+ * first.
  */
 static void mask_bytes(struct cpu *c, const struct insn *i, const u8 *v, const u8 *mask, unsigned count)
 {
@@ -142,9 +146,10 @@ void sem_maskmovq(struct cpu *c, const struct insn *i)
 }
 
 /*
- * Gathers. An element that was loaded is in the destination and its mask is 0 before the next is tried: a fault leaves the work done so
- * far, and the instruction goes on from there when it is started again. At the end the mask register is 0, and so is what lies above
- * the elements in both registers. When the index elements are wider than the data (QPS, QD), only half as much data is there.
+ * Gathers. An element that was loaded is in the destination and its mask is 0 before the next is tried: a fault leaves
+ * the work done so far, and the instruction goes on from there when it is started again. At the end the mask register
+ * is 0, and so is what lies above the elements in both registers. When the index elements are wider than the data (QPS,
+ * QD), only half as much data is there.
  */
 static ALWAYS_INLINE void gather(struct cpu *c, const struct insn *i, unsigned index_size, unsigned size)
 {
@@ -153,7 +158,8 @@ static ALWAYS_INLINE void gather(struct cpu *c, const struct insn *i, unsigned i
     unsigned wide = index_size > size ? index_size : size, count = (16u << i->vl) / wide;
     if (!i->vl)
         __builtin_memset(mask + 16, 0, 16);
-    for (unsigned n = 0; n < (16u << i->vl) / size; n++) /* the processor widens the mask's sign bits before anything else */
+    for (unsigned n = 0; n < (16u << i->vl) / size;
+         n++) /* the processor widens the mask's sign bits before anything else */
         __builtin_memset(mask + n * size, mask[n * size + size - 1] & 0x80 ? 0xff : 0, size);
     for (unsigned n = 0; n < count; n++) {
         if (!mask[n * size])

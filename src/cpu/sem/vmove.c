@@ -1,9 +1,9 @@
 /*
- * Vector moves, PXOR and its kin, in C: the vector instructions that an operating system uses most. Also MXCSR and SSE4A.
- * SDM volume 2; AMD APM volume 4 for SSE4A.
+ * Vector moves, PXOR and its kin, in C: the vector instructions that an operating system uses most. Also MXCSR and
+ * SSE4A. SDM volume 2; AMD APM volume 4 for SSE4A.
  *
- * Names: x XMM register, e general register or memory, p MMX register; _r and _m as everywhere. Functions with a v clear what is above
- * their result, the others leave the upper half of the YMM register alone.
+ * Names: x XMM register, e general register or memory, p MMX register; _r and _m as everywhere. Functions with a v
+ * clear what is above their result, the others leave the upper half of the YMM register alone.
  */
 #include "cpu/sem/check.h"
 #include "cpu/sem/vec.h"

@@ -1,7 +1,8 @@
 /*
  * x87 arithmetic, comparison, loads and stores. SDM volume 1 chapter 8, volume 2.
  *
- * Names: sem_MNEMONIC_FORM; forms m32 m64 m80 (floating-point in memory), i16 i32 i64 (integer in memory), st0_sti, sti_st0, sti.
+ * Names: sem_MNEMONIC_FORM; forms m32 m64 m80 (floating-point in memory), i16 i32 i64 (integer in memory), st0_sti,
+ * sti_st0, sti.
  */
 #include "cpu/sem/x87.h"
 
@@ -348,9 +349,11 @@ void sem_fld_sti(struct cpu *c, const struct insn *i)
     x87_push(c, *x87_st(c, i->rm));
 }
 
-/* Stores: nothing is popped or told of before the memory has been found writable. An unmasked exception keeps the memory from being looked at. */
+/* Stores: nothing is popped or told of before the memory has been found writable. An unmasked exception keeps the
+ * memory from being looked at. */
 
-/* `v` is what the host made of ST(0), or the indefinite, and `sw` its status; FSW_SF in it stands for an empty register. */
+/* `v` is what the host made of ST(0), or the indefinite, and `sw` its status; FSW_SF in it stands for an empty
+ * register. */
 static ALWAYS_INLINE void store(struct cpu *c, const struct insn *i, const void *v, unsigned size, u16 sw, bool pop)
 {
     bool stops = x87_stops(c, sw, X87_STOPS_MEM);
@@ -488,7 +491,7 @@ static void move_if(struct cpu *c, const struct insn *i, bool condition)
 #define FCMOV(cc, bits)                                                                                                \
     void sem_fcmov##cc(struct cpu *c, const struct insn *i)                                                            \
     {                                                                                                                  \
-        move_if(c, i, c->ax_flags & ((bits) << 8));                                                                    \
+        move_if(c, i, c->ax_flags &((bits) << 8));                                                                     \
     }                                                                                                                  \
     void sem_fcmovn##cc(struct cpu *c, const struct insn *i)                                                           \
     {                                                                                                                  \

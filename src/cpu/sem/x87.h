@@ -1,11 +1,12 @@
 /*
  * The x87 stack, tags, status word and exceptions: what the files of the x87 share. SDM volume 1 chapter 8.
  *
- * Register ST(i) is physical register (TOP + i) & 7: c->st[2n] is its significand, the low half of c->st[2n + 1] its sign and exponent. Bit n
- * of c->ftw is set when it is not empty.
+ * Register ST(i) is physical register (TOP + i) & 7: c->st[2n] is its significand, the low half of c->st[2n + 1] its
+ * sign and exponent. Bit n of c->ftw is set when it is not empty.
  *
- * Arithmetic runs on the host's x87 under the guest's control word (x87_host.h). With an exception unmasked, the host leaves undone
- * what the guest's processor would leave undone, and traps only at the next waiting instruction, before which the status is read and cleared.
+ * Arithmetic runs on the host's x87 under the guest's control word (x87_host.h). With an exception unmasked, the host
+ * leaves undone what the guest's processor would leave undone, and traps only at the next waiting instruction, before
+ * which the status is read and cleared.
  */
 #ifndef CPU_SEM_X87_H
 #define CPU_SEM_X87_H
@@ -14,25 +15,25 @@
 #include "cpu/sem/operand.h"
 #include "cpu/sem/sem_list.h"
 
-#define FSW_IE BIT(0)
-#define FSW_DE BIT(1)
-#define FSW_ZE BIT(2)
-#define FSW_OE BIT(3)
-#define FSW_UE BIT(4)
-#define FSW_PE BIT(5)
+#define FSW_IE         BIT(0)
+#define FSW_DE         BIT(1)
+#define FSW_ZE         BIT(2)
+#define FSW_OE         BIT(3)
+#define FSW_UE         BIT(4)
+#define FSW_PE         BIT(5)
 #define FSW_EXCEPTIONS 0x3fu
-#define FSW_SF BIT(6)
-#define FSW_C0 BIT(8)
-#define FSW_C1 BIT(9)
-#define FSW_C2 BIT(10)
-#define FSW_C3 BIT(14)
-#define FSW_CC (FSW_C0 | FSW_C1 | FSW_C2 | FSW_C3)
-#define FSW_B BIT(15)
+#define FSW_SF         BIT(6)
+#define FSW_C0         BIT(8)
+#define FSW_C1         BIT(9)
+#define FSW_C2         BIT(10)
+#define FSW_C3         BIT(14)
+#define FSW_CC         (FSW_C0 | FSW_C1 | FSW_C2 | FSW_C3)
+#define FSW_B          BIT(15)
 
 #define FCW_RESET 0x37fu
 /* FLDCW keeps these; bit 6 always reads as 1. */
 #define FCW_VALID 0x1f3fu
-#define FCW_ONE 0x0040u
+#define FCW_ONE   0x0040u
 
 /* Unmasked, these leave the destination register, or the destination in memory, as it was. */
 #define X87_STOPS_REG (FSW_IE | FSW_DE | FSW_ZE)
@@ -89,7 +90,8 @@ static ALWAYS_INLINE void x87_pop(struct cpu *c)
     x87_move_top(c, 1);
 }
 
-/* The instruction under way becomes the last non-control instruction, which FSTENV and FXSAVE tell about. Call it when memory can fault no more. */
+/* The instruction under way becomes the last non-control instruction, which FSTENV and FXSAVE tell about. Call it when
+ * memory can fault no more. */
 void x87_note(struct cpu *c, const struct insn *i);
 
 /* ES and B follow from flags and masks; without CR0.NE they are FERR#. After every change of fsw's flags or fcw. */
@@ -109,10 +111,12 @@ static ALWAYS_INLINE bool x87_stops(const struct cpu *c, u16 sw, u16 which)
     return sw & ~c->fcw & which;
 }
 
-/* Stack overflow (C1 set) or underflow: sets the flags. True if the invalid-operation exception is masked, so that there is a result. */
+/* Stack overflow (C1 set) or underflow: sets the flags. True if the invalid-operation exception is masked, so that
+ * there is a result. */
 bool x87_stack_fault(struct cpu *c, bool overflow);
 
-/* A new register is wanted: false if there is none and the instruction is over; a masked overflow has pushed the indefinite. */
+/* A new register is wanted: false if there is none and the instruction is over; a masked overflow has pushed the
+ * indefinite. */
 bool x87_room(struct cpu *c);
 
 void x87_init(struct cpu *c);

@@ -1,5 +1,6 @@
 /*
- * x87 control: control and status word, environment, save and restore, WAIT. SDM volume 1 sections 8.1.9, 8.1.10 and 8.3.10, volume 2.
+ * x87 control: control and status word, environment, save and restore, WAIT. SDM volume 1 sections 8.1.9, 8.1.10
+ * and 8.3.10, volume 2.
  */
 #include "cpu/sem/x87_env.h"
 
@@ -16,7 +17,8 @@ void x87_init(struct cpu *c)
     c->fcs = c->fds = 0;
 }
 
-/* Words of a register as the full tag word sees them: valid, zero, special (NaN, infinity, denormal, unsupported), empty. */
+/* Words of a register as the full tag word sees them: valid, zero, special (NaN, infinity, denormal, unsupported),
+ * empty. */
 static unsigned tag_of(struct f80 v)
 {
     unsigned exponent = v.se & 0x7fff;
@@ -55,7 +57,7 @@ void sem_fnop_287(struct cpu *c, const struct insn *i)
 
 void sem_fnclex(struct cpu *c, const struct insn *i)
 {
-    c->fsw &= (u16)~(FSW_EXCEPTIONS | FSW_SF | FSW_ES | FSW_B);
+    c->fsw &= (u16) ~(FSW_EXCEPTIONS | FSW_SF | FSW_ES | FSW_B);
     if (c->ferr)
         c->ferr(c, false);
 }
@@ -185,8 +187,8 @@ static unsigned env_size(const struct insn *i)
 }
 
 /*
- * The linear address of an image of `size` bytes that begins with an environment. Its fields are words or doublewords and checked for alignment as
- * such; processors look at the first of them and then at the last byte: CR2 shows it.
+ * The linear address of an image of `size` bytes that begins with an environment. Its fields are words or doublewords
+ * and checked for alignment as such; processors look at the first of them and then at the last byte: CR2 shows it.
  */
 static u64 image_linear(struct cpu *c, const struct insn *i, unsigned size, enum mmu_access a)
 {

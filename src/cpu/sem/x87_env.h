@@ -1,5 +1,6 @@
 /*
- * The x87 part of the FXSAVE and XSAVE images: bytes 0 to 23 and 32 to 159. `i` tells the format of the pointers (REX.W).
+ * The x87 part of the FXSAVE and XSAVE images: bytes 0 to 23 and 32 to 159. `i` tells the format of the pointers
+ * (REX.W).
  */
 #ifndef CPU_SEM_X87_ENV_H
 #define CPU_SEM_X87_ENV_H

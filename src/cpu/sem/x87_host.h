@@ -1,18 +1,19 @@
 /*
  * Single x87 instructions on the host, on 80-bit values in memory and under a given control word.
  *
- * Each function returns the status word of the instruction. The host's control word is put back, its stack is empty before and after, and
- * no exception is left pending: FNCLEX stands between the instruction and the next one that would wait.
+ * Each function returns the status word of the instruction. The host's control word is put back, its stack is empty
+ * before and after, and no exception is left pending: FNCLEX stands between the instruction and the next one that would
+ * wait.
  */
 #ifndef CPU_SEM_X87_HOST_H
 #define CPU_SEM_X87_HOST_H
 
 #include "base/types.h"
 
-#define X87_ENTER "fnstcw %[old]\n\tfnclex\n\tfldcw %[cw]\n\t"
-#define X87_STATUS "\n\tfnstsw %%ax\n\tfnclex\n\t"
+#define X87_ENTER    "fnstcw %[old]\n\tfnclex\n\tfldcw %[cw]\n\t"
+#define X87_STATUS   "\n\tfnstsw %%ax\n\tfnclex\n\t"
 /* EMMS frees all registers, whatever the instruction did to the stack. */
-#define X87_LEAVE "\n\temms\n\tfldcw %[old]"
+#define X87_LEAVE    "\n\temms\n\tfldcw %[old]"
 #define X87_CLOBBERS "st", "st(1)", "st(2)", "st(3)", "st(4)", "st(5)", "st(6)", "st(7)", "memory"
 
 /* a = a op b: both on the stack, a on top. */

@@ -1,5 +1,6 @@
 /*
- * x87: functions of the top of the stack, constants, and the partial remainder. SDM volume 1 sections 8.3.5 to 8.3.9, volume 2.
+ * x87: functions of the top of the stack, constants, and the partial remainder. SDM volume 1 sections 8.3.5 to 8.3.9,
+ * volume 2.
  */
 #include "cpu/sem/x87.h"
 #include "cpu/sem/x87_host.h"
@@ -11,7 +12,7 @@ typedef u16 x87_r2(struct f80 *a, struct f80 *b, u16 cw);
 /* An operand is empty. Instructions that tell something by C2 clear it. */
 static void underflow(struct cpu *c, u16 cc)
 {
-    c->fsw &= (u16)~(cc & FSW_C2);
+    c->fsw &= (u16) ~(cc & FSW_C2);
     if (x87_stack_fault(c, false))
         x87_set(c, 0, x87_indefinite);
 }
@@ -69,7 +70,8 @@ static void binary(struct cpu *c, const struct insn *i, x87_rr *op, u16 cc)
         binary(c, i, host_##name, cc);                                                                                 \
     }
 BINARY(fscale, FSW_C1)
-/* Partial remainder: C0 C3 C1 are low bits of the quotient, C2 says that there is more to do. Where there is no quotient, C0 and C3 stay. */
+/* Partial remainder: C0 C3 C1 are low bits of the quotient, C2 says that there is more to do. Where there is no
+ * quotient, C0 and C3 stay. */
 static void partial_remainder(struct cpu *c, const struct insn *i, x87_rr *op)
 {
     x87_note(c, i);
@@ -81,7 +83,7 @@ static void partial_remainder(struct cpu *c, const struct insn *i, x87_rr *op)
     u16 sw = op(&a, x87_st(c, 1), c->fcw);
     bool nan = (a.se & 0x7fff) == 0x7fff && a.m << 1;
     if (nan || x87_stops(c, sw, X87_STOPS_REG) || sw & FSW_IE) {
-        c->fsw &= (u16)~(FSW_C1 | FSW_C2);
+        c->fsw &= (u16) ~(FSW_C1 | FSW_C2);
         x87_status(c, sw, 0);
     } else {
         x87_status(c, sw, FSW_CC);
@@ -94,7 +96,7 @@ static void partial_remainder(struct cpu *c, const struct insn *i, x87_rr *op)
     X87_HOST_RR(host_##name, #name)                                                                                    \
     void sem_##name(struct cpu *c, const struct insn *i)                                                               \
     {                                                                                                                  \
-        partial_remainder(c, i, host_##name);                                                                                  \
+        partial_remainder(c, i, host_##name);                                                                          \
     }
 REMAINDER(fprem)
 REMAINDER(fprem1)
@@ -137,7 +139,7 @@ static void unary_push(struct cpu *c, const struct insn *i, x87_r2 *op, u16 cc)
     x87_note(c, i);
     bool empty = x87_empty(c, 0);
     if (unlikely(empty || !x87_empty(c, 7))) {
-        c->fsw &= (u16)~(cc & FSW_C2);
+        c->fsw &= (u16) ~(cc & FSW_C2);
         if (x87_stack_fault(c, !empty)) {
             x87_set(c, 0, x87_indefinite);
             x87_push(c, x87_indefinite);

@@ -1,12 +1,12 @@
 /*
  * FXSAVE, FXRSTOR and the XSAVE family. SDM volume 1 section 10.5 and chapter 13.
  *
- * Components: x87 (0), SSE (1), AVX (2). The AVX component is at byte 576 in the standard and in the compacted format, as it is the only
- * one beyond the first 576 bytes. XINUSE is worked out from the registers when it is asked for; the modified optimisation is not
- * made (SDM 13.9 allows that).
+ * Components: x87 (0), SSE (1), AVX (2). The AVX component is at byte 576 in the standard and in the compacted format,
+ * as it is the only one beyond the first 576 bytes. XINUSE is worked out from the registers when it is asked for; the
+ * modified optimisation is not made (SDM 13.9 allows that).
  *
- * Images are put together in a buffer and written in pieces that the instruction owns, after all of the area has been found writable: what
- * the instruction does not own stays as it is, and nothing is half done.
+ * Images are put together in a buffer and written in pieces that the instruction owns, after all of the area has been
+ * found writable: what the instruction does not own stays as it is, and nothing is half done.
  */
 #include "cpu/segment.h"
 #include "cpu/sem/vec.h"
@@ -68,7 +68,8 @@ static void store_part(struct cpu *c, u64 linear, const u8 *image, unsigned from
 
 /* FXSAVE */
 
-/* Alignment comes before the segment's limits. With alignment checks in force #AC takes the place of #GP for what is not even aligned to 4. */
+/* Alignment comes before the segment's limits. With alignment checks in force #AC takes the place of #GP for what is
+ * not even aligned to 4. */
 static u64 fx_linear(struct cpu *c, const struct insn *i, enum mmu_access a)
 {
     u64 linear = c->seg_base[i->seg] + op_ea(c, i);
@@ -116,7 +117,8 @@ void sem_fxrstor(struct cpu *c, const struct insn *i)
 /* XINUSE: components that are not in their initial state. */
 static u64 in_use(const struct cpu *c)
 {
-    u64 x87 = (u64)(c->fcw ^ FCW_RESET) | c->fsw | c->ftw | c->fop | c->fip | c->fdp | c->fcs | c->fds, sse = 0, avx = 0;
+    u64 x87 = (u64)(c->fcw ^ FCW_RESET) | c->fsw | c->ftw | c->fop | c->fip | c->fdp | c->fcs | c->fds, sse = 0,
+        avx = 0;
     for (unsigned n = 0; n < 8; n++)
         x87 |= c->st[2 * n] | (c->st[2 * n + 1] & 0xffff);
     for (unsigned n = 0; n < 16; n++) {
@@ -131,7 +133,8 @@ static u64 edx_eax(const struct cpu *c)
     return c->gpr[R_DX] << 32 | (u32)c->gpr[R_AX];
 }
 
-/* The requested-feature bitmap, after the checks that all of the family make. IA32_XSS has no bits here, so XSAVES asks XCR0 too. */
+/* The requested-feature bitmap, after the checks that all of the family make. IA32_XSS has no bits here, so XSAVES asks
+ * XCR0 too. */
 static u64 requested(struct cpu *c, bool supervisor)
 {
     if (!(c->cr4 & CR4_OSXSAVE))

@@ -475,7 +475,7 @@ static void pit_reset(struct dev *d)
         p->s.mode[c] = MODE_SQUARE;
         p->s.access[c] = ACCESS_BOTH;
         p->s.gate[c] = c != 2;
-        p->s.count[c] = 0x10000;
+        p->s.count[c] = p->s.next[c] = 0x10000;
     }
     p->connected = true;
     timer_cancel(&p->timer);

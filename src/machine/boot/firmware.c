@@ -10,33 +10,45 @@
 
 #define LOW_WINDOW KiB(128)
 
-int firmware_map(struct mem_space *mem, const struct boot_file *f, struct error *err)
+/* The processor starts in the last 16 bytes: a file without an instruction there, or of an odd size, is something else.
+ */
+static int firmware_check(const struct boot_file *f, struct error *err)
 {
-    u64 size = align_up(f->size, MEM_PAGE_SIZE);
-    u64 low = size < LOW_WINDOW ? size : LOW_WINDOW;
-    u8 *image;
-    int status = 0;
+    static const u8 zeros[16], ones[16] = {[0 ... 15] = 0xff};
 
     if (f->size > FIRMWARE_MAX)
         return error_set(err, -EFBIG, "%s %s: larger than a firmware image may be (16 MiB)", f->option, f->path);
-    image = malloc(size);
-    if (!image)
-        return error_set(err, -ENOMEM, "%s %s: out of memory", f->option, f->path);
-    memset(image, 0xff, size - f->size);
-    memcpy(image + (size - f->size), f->data, f->size);
-    if (!mem_rom_add(mem, GiB(4) - size, image, size) ||
-        !mem_rom_add(mem, LOW_END - low, image + (size - low), low))
-        status = error_set(err, -ENOMEM, "%s %s: no memory for the image", f->option, f->path);
-    free(image);
-    return status;
+    if (!f->size || !is_aligned(f->size, MEM_PAGE_SIZE))
+        return error_set(err, -EINVAL, "%s %s: not a firmware image: its size is no multiple of 4 KiB", f->option,
+                         f->path);
+    const u8 *reset_vector = f->data + f->size - sizeof(zeros);
+    if (memcmp(reset_vector, zeros, sizeof(zeros)) == 0 || memcmp(reset_vector, ones, sizeof(ones)) == 0)
+        return error_set(err, -EINVAL,
+                         "%s %s: not a firmware image: there is no instruction at its reset vector (the last 16 bytes)",
+                         f->option, f->path);
+    return 0;
+}
+
+int firmware_map(struct mem_space *mem, const struct boot_file *f, struct error *err)
+{
+    u64 size = f->size;
+    u64 low = size < LOW_WINDOW ? size : LOW_WINDOW;
+    int status = firmware_check(f, err);
+
+    if (status)
+        return status;
+    if (!mem_rom_add(mem, GiB(4) - size, f->data, size) ||
+        !mem_rom_add(mem, LOW_END - low, f->data + (size - low), low))
+        return error_set(err, -ENOMEM, "%s %s: no memory for the image", f->option, f->path);
+    return 0;
 }
 
 /* Where firmware that follows the addresses given puts things; some place them themselves. */
-#define SETUP_ADDRESS 0x10000
+#define SETUP_ADDRESS   0x10000
 #define CMDLINE_ADDRESS 0x20000
-#define KERNEL_ADDRESS 0x100000
-#define TABLES_ROOM KiB(256) /* at the end of low memory, for the firmware's own tables */
-#define LOADER_ID 0xb0
+#define KERNEL_ADDRESS  0x100000
+#define TABLES_ROOM     KiB(256) /* at the end of low memory, for the firmware's own tables */
+#define LOADER_ID       0xb0
 
 static u64 initrd_address(const struct boot_file *initramfs, u64 ram_below_4g, u64 limit)
 {
@@ -76,8 +88,11 @@ static int offer_image(struct fw_cfg *fw, const struct boot_file *kernel, const 
 {
     u64 skip = l->setup_size;
     const struct integer_item items[] = {
-        {FW_CFG_KERNEL_ADDR, KERNEL_ADDRESS}, {FW_CFG_KERNEL_SIZE, kernel->size - skip}, {FW_CFG_KERNEL_ENTRY, 0},
-        {FW_CFG_SETUP_ADDR, SETUP_ADDRESS},   {FW_CFG_SETUP_SIZE, skip},
+        {FW_CFG_KERNEL_ADDR, KERNEL_ADDRESS},
+        {FW_CFG_KERNEL_SIZE, kernel->size - skip},
+        {FW_CFG_KERNEL_ENTRY, 0},
+        {FW_CFG_SETUP_ADDR, SETUP_ADDRESS},
+        {FW_CFG_SETUP_SIZE, skip},
     };
     int status = add_integers(fw, items, ARRAY_SIZE(items));
 
