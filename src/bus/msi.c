@@ -14,12 +14,12 @@ enum {
     MSI_SIZE = 24,
 };
 
-#define CONTROL_ENABLE BIT(0)
+#define CONTROL_ENABLE        BIT(0)
 #define CONTROL_CAPABLE_SHIFT 1
 #define CONTROL_ENABLED_SHIFT 4
-#define CONTROL_ENABLED 0x70
-#define CONTROL_64BIT BIT(7)
-#define CONTROL_MASKING BIT(8)
+#define CONTROL_ENABLED       0x70
+#define CONTROL_64BIT         BIT(7)
+#define CONTROL_MASKING       BIT(8)
 
 int pci_msi_init(struct pci_msi *m, struct pci_func *f, unsigned vectors)
 {

@@ -4,8 +4,8 @@
  * MSI: one struct pci_msi beside the function; everything the guest sets lies in configuration space.
  * MSI-X: a table and pending bits in a 4 KiB memory window that fills a BAR of its own.
  *
- * A message is a memory write: the function sends none while Bus Master Enable is clear; it stays pending where the standard
- * has a place for that.
+ * A message is a memory write: the function sends none while Bus Master Enable is clear; it stays pending where the
+ * standard has a place for that.
  *
  * All functions need the machine lock.
  */
@@ -29,8 +29,8 @@ void pci_msi_written(struct pci_msi *m, unsigned off, unsigned size);
 
 #define PCI_MSIX_MAX 64
 
-#define PCI_MSIX_STATE(F, A, S)             \
-    A(u32, table, 4 * PCI_MSIX_MAX, 1) /* address low, address high, data, vector control */ \
+#define PCI_MSIX_STATE(F, A, S)                                                                                        \
+    A(u32, table, 4 * PCI_MSIX_MAX, 1) /* address low, address high, data, vector control */                           \
     F(u64, pending, 1)
 STATE_DECLARE(pci_msix_state, PCI_MSIX_STATE)
 

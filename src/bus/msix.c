@@ -15,11 +15,11 @@ enum {
 };
 
 #define CONTROL_MASK_ALL BIT(14)
-#define CONTROL_ENABLE BIT(15)
+#define CONTROL_ENABLE   BIT(15)
 
 /* The window: the table fills the lower half, the pending bits start the upper. */
 #define PENDING_OFFSET 0x800
-#define WINDOW_SIZE 0x1000
+#define WINDOW_SIZE    0x1000
 
 #define VECTOR_MASKED BIT(0)
 enum { ENTRY_ADDRESS, ENTRY_ADDRESS_HIGH, ENTRY_DATA, ENTRY_CONTROL, ENTRY_WORDS };

@@ -11,7 +11,7 @@ STATE_DEFINE(pci_func_state, PCI_FUNC_STATE, 1)
 #define STATUS_CLEAR 0xf900 /* the error bits */
 
 #define BAR_IO_SPACE BIT(0)
-#define BAR_TYPE_64 0x4
+#define BAR_TYPE_64  0x4
 #define BAR_PREFETCH BIT(3)
 
 void pci_bus_init(struct pci_bus *bus, struct mem_space *mem, const struct msi_sink *msi)

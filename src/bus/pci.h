@@ -1,16 +1,16 @@
 /*
- * A PCI bus: functions, their configuration space, base address registers and INTx wires. PCI Local Bus Specification 3.0,
- * chapter 6.
+ * A PCI bus: functions, their configuration space, base address registers and INTx wires. PCI Local Bus
+ * Specification 3.0, chapter 6.
  *
- * A device embeds a struct pci_func, describes it once (pci_func_init, pci_func_bar, pci_func_cap) and then only answers: its
- * windows are mapped and moved by the bus as the guest programs the BARs and the command register. Its configuration bytes are declared
- * state inside the device's own state (S(pci_func_state, pci, 1, 1)).
+ * A device embeds a struct pci_func, describes it once (pci_func_init, pci_func_bar, pci_func_cap) and then only
+ * answers: its windows are mapped and moved by the bus as the guest programs the BARs and the command register. Its
+ * configuration bytes are declared state inside the device's own state (S(pci_func_state, pci, 1, 1)).
  *
  * Every byte of configuration space has a mask of bits that the guest may write and one of bits that it clears by
  * writing 1; all others keep their reset value.
  *
- * A BAR decodes only where it makes sense: not at 0, not over RAM, not beyond its address width. Anything else leaves the window
- * unmapped, which is also what makes the sizing protocol (write ones, read the mask) harmless.
+ * A BAR decodes only where it makes sense: not at 0, not over RAM, not beyond its address width. Anything else leaves
+ * the window unmapped, which is also what makes the sizing protocol (write ones, read the mask) harmless.
  *
  * All functions need the machine lock.
  */
@@ -44,21 +44,21 @@ enum {
     PCI_CONFIG_SIZE = 256,
 };
 
-#define PCI_COMMAND_IO BIT(0)
-#define PCI_COMMAND_MEMORY BIT(1)
-#define PCI_COMMAND_MASTER BIT(2)
-#define PCI_COMMAND_PARITY BIT(6)
-#define PCI_COMMAND_SERR BIT(8)
+#define PCI_COMMAND_IO           BIT(0)
+#define PCI_COMMAND_MEMORY       BIT(1)
+#define PCI_COMMAND_MASTER       BIT(2)
+#define PCI_COMMAND_PARITY       BIT(6)
+#define PCI_COMMAND_SERR         BIT(8)
 #define PCI_COMMAND_INTX_DISABLE BIT(10)
-#define PCI_STATUS_INTERRUPT BIT(3)
-#define PCI_STATUS_CAPABILITIES BIT(4)
+#define PCI_STATUS_INTERRUPT     BIT(3)
+#define PCI_STATUS_CAPABILITIES  BIT(4)
 #define PCI_HEADER_MULTIFUNCTION 0x80
 
 enum pci_bar_kind {
     PCI_BAR_NONE,
     PCI_BAR_IO,
     PCI_BAR_MEM32,
-    PCI_BAR_MEM64,          /* takes the next slot too */
+    PCI_BAR_MEM64, /* takes the next slot too */
     PCI_BAR_MEM64_PREFETCH,
 };
 
@@ -77,8 +77,8 @@ struct pci_bus {
     struct msi_sink msi;
 };
 
-#define PCI_FUNC_STATE(F, A, S)     \
-    A(u8, config, PCI_CONFIG_SIZE, 1) \
+#define PCI_FUNC_STATE(F, A, S)                                                                                        \
+    A(u8, config, PCI_CONFIG_SIZE, 1)                                                                                  \
     F(bool, intx, 1) /* what the device asks for, before INTx Disable */
 STATE_DECLARE(pci_func_state, PCI_FUNC_STATE)
 
@@ -124,7 +124,8 @@ void pci_func_remove(struct pci_func *f);
 
 /* The window's size must be a power of two, at least 4 (I/O) or 16 (memory). */
 void pci_func_bar(struct pci_func *f, unsigned n, enum pci_bar_kind kind, struct mem_window *window);
-/* Room for a capability of `size` bytes, linked into the list; its offset, 0 if there is no room. Masks are the caller's. */
+/* Room for a capability of `size` bytes, linked into the list; its offset, 0 if there is no room. Masks are the
+ * caller's. */
 unsigned pci_func_cap(struct pci_func *f, u8 id, unsigned size);
 /* Initial value and masks of a register beyond the header. */
 void pci_func_reg8(struct pci_func *f, unsigned off, u8 initial, u8 writable);
@@ -144,8 +145,8 @@ bool pci_is_master(const struct pci_func *f);
 u64 pci_bar_address(const struct pci_func *f, unsigned n);
 
 /*
- * Configuration accesses of 1, 2 or 4 bytes that do not cross a dword. `address` as in configuration mechanism #1: bus << 16 | devfn << 8 |
- * register. Nobody there: reads as all ones.
+ * Configuration accesses of 1, 2 or 4 bytes that do not cross a dword. `address` as in configuration mechanism #1: bus
+ * << 16 | devfn << 8 | register. Nobody there: reads as all ones.
  */
 u32 pci_config_read(struct pci_bus *bus, u32 address, unsigned size);
 void pci_config_write(struct pci_bus *bus, u32 address, u32 value, unsigned size);

@@ -9,13 +9,13 @@
 #include "dev/pc/pm.h"
 #include "machine/board.h"
 
-#define HEADER_SIZE 36
-#define HEADER_LENGTH 4
+#define HEADER_SIZE     36
+#define HEADER_LENGTH   4
 #define HEADER_CHECKSUM 9
 
-#define OEM_ID "RING3 "
+#define OEM_ID       "RING3 "
 #define OEM_TABLE_ID "RING3PC "
-#define CREATOR_ID "RNG3"
+#define CREATOR_ID   "RNG3"
 
 /* --- headers, links --------------------------------------------------------------------------------------------- */
 
@@ -100,18 +100,18 @@ static void gas_io(struct bytes *t, unsigned port, u8 bit_width, u8 access_bytes
     bytes_u64(t, port);
 }
 
-#define FADT_WBINVD BIT(0)
-#define FADT_PROC_C1 BIT(2)
+#define FADT_WBINVD     BIT(0)
+#define FADT_PROC_C1    BIT(2)
 #define FADT_SLP_BUTTON BIT(5) /* no fixed sleep button */
-#define FADT_FIX_RTC BIT(6)    /* no RTC wake status in PM1 */
-#define FADT_RESET_REG BIT(10)
-#define FADT_FLAGS (FADT_WBINVD | FADT_PROC_C1 | FADT_SLP_BUTTON | FADT_FIX_RTC | FADT_RESET_REG)
+#define FADT_FIX_RTC    BIT(6) /* no RTC wake status in PM1 */
+#define FADT_RESET_REG  BIT(10)
+#define FADT_FLAGS      (FADT_WBINVD | FADT_PROC_C1 | FADT_SLP_BUTTON | FADT_FIX_RTC | FADT_RESET_REG)
 
 #define BOOT_LEGACY_DEVICES BIT(0)
-#define BOOT_8042 BIT(1)
-#define BOOT_NO_VGA BIT(2)
+#define BOOT_8042           BIT(1)
+#define BOOT_NO_VGA         BIT(2)
 
-#define CMOS_CENTURY 0x32
+#define CMOS_CENTURY  0x32
 #define LATENCY_NO_C2 0xfff
 #define LATENCY_NO_C3 0xfff
 
@@ -130,16 +130,16 @@ static void fadt_legacy(struct acpi_image *img, u16 pm, size_t facs_at, size_t d
     bytes_u32(t, APM_CONTROL_PORT);
     bytes_u8(t, APM_ACPI_ENABLE);
     bytes_u8(t, APM_ACPI_DISABLE);
-    bytes_u16(t, 0);              /* S4BIOS_REQ, PSTATE_CNT */
+    bytes_u16(t, 0);             /* S4BIOS_REQ, PSTATE_CNT */
     bytes_u32(t, pm + PM1A_EVT); /* PM1a event, PM1b event */
     bytes_u32(t, 0);
     bytes_u32(t, pm + PM1A_CNT); /* PM1a control, PM1b control */
     bytes_u32(t, 0);
-    bytes_u32(t, 0);             /* PM2 control */
-    bytes_u32(t, pm + PM_TMR); /* PM timer */
+    bytes_u32(t, 0);            /* PM2 control */
+    bytes_u32(t, pm + PM_TMR);  /* PM timer */
     bytes_u32(t, pm + PM_GPE0); /* GPE0, GPE1 */
     bytes_u32(t, 0);
-    bytes_u8(t, 4);              /* lengths: PM1 event, control, PM2, timer */
+    bytes_u8(t, 4); /* lengths: PM1 event, control, PM2, timer */
     bytes_u8(t, 2);
     bytes_u8(t, 0);
     bytes_u8(t, 4);
@@ -186,9 +186,9 @@ static size_t fadt(struct acpi_image *img, const struct acpi_config *cfg, size_t
 }
 
 #define MADT_PCAT_COMPAT BIT(0)
-#define MADT_ENABLED BIT(0)
-#define MADT_HIGH_LEVEL 0x0d /* MPS INTI flags: active high, level */
-#define MADT_ALL_CPUS 0xff
+#define MADT_ENABLED     BIT(0)
+#define MADT_HIGH_LEVEL  0x0d /* MPS INTI flags: active high, level */
+#define MADT_ALL_CPUS    0xff
 
 static void madt_override(struct bytes *t, u8 irq, u32 gsi, u16 flags)
 {
@@ -327,7 +327,7 @@ void acpi_place(struct acpi_image *img, const u64 base[ACPI_PARTS])
 enum { LOADER_ALLOCATE = 1, LOADER_ADD_POINTER = 2, LOADER_ADD_CHECKSUM = 3 };
 enum { ZONE_HIGH = 1, ZONE_FSEG = 2 };
 #define LOADER_COMMAND_SIZE 128
-#define LOADER_NAME_SIZE 56
+#define LOADER_NAME_SIZE    56
 
 static const char *const part_file[ACPI_PARTS] = {ACPI_TABLES_FILE, ACPI_RSDP_FILE};
 

@@ -33,7 +33,7 @@ enum {
     EXT_DEVICE = 0x82,
 };
 
-#define SEGMENT 4
+#define SEGMENT           4
 #define METHOD_SERIALIZED BIT(3)
 #define FIELD_BYTE_ACCESS 0x01 /* no lock, the other bits are preserved */
 
@@ -296,7 +296,7 @@ enum {
 };
 
 enum { SPACE_MEMORY = 0, SPACE_IO = 1, SPACE_BUS = 2 };
-#define SPACE_FIXED 0x0c /* minimum and maximum are fixed; producer; positive decode */
+#define SPACE_FIXED     0x0c /* minimum and maximum are fixed; producer; positive decode */
 #define IO_ENTIRE_RANGE 0x03
 #define MEMORY_WRITABLE 0x01
 

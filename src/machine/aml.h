@@ -1,6 +1,6 @@
 /*
- * ACPI machine language, as far as a DSDT needs it: encoders that append terms to a run of bytes. ACPI Specification 6.5,
- * chapter 20 (AML) and section 6.4 (resource descriptors).
+ * ACPI machine language, as far as a DSDT needs it: encoders that append terms to a run of bytes. ACPI
+ * Specification 6.5, chapter 20 (AML) and section 6.4 (resource descriptors).
  *
  * A term with a package length is opened and closed: the opener returns a mark, aml_end puts the length in.
  *
@@ -26,9 +26,9 @@ size_t aml_scope(struct bytes *a, const char *path);
 size_t aml_device(struct bytes *a, const char *name);
 size_t aml_method(struct bytes *a, const char *name, unsigned args, bool serialized);
 size_t aml_package(struct bytes *a, u8 elements);
-size_t aml_if(struct bytes *a); /* the predicate follows */
+size_t aml_if(struct bytes *a);                        /* the predicate follows */
 size_t aml_field(struct bytes *a, const char *region); /* byte access; units follow */
-size_t aml_resources(struct bytes *a); /* a buffer of descriptors; closed by aml_resources_end */
+size_t aml_resources(struct bytes *a);                 /* a buffer of descriptors; closed by aml_resources_end */
 void aml_end(struct bytes *a, size_t mark);
 void aml_resources_end(struct bytes *a, size_t mark);
 
@@ -39,8 +39,8 @@ void aml_name_eisaid(struct bytes *a, const char *path, const char *id);
 
 enum aml_space { AML_SYSTEM_MEMORY, AML_SYSTEM_IO, AML_PCI_CONFIG };
 void aml_region(struct bytes *a, const char *name, enum aml_space space, u64 offset, u64 length);
-/* A unit of aml_field. bits < 64. */
-void aml_field_unit(struct bytes *a, const char *name, u8 bits);
+/* A unit of aml_field. bit_count < 64. */
+void aml_field_unit(struct bytes *a, const char *name, u8 bit_count);
 
 /* Statements: operands follow, in order. */
 void aml_return(struct bytes *a); /* value */

@@ -1,6 +1,7 @@
 /*
- * Guests that start without firmware: what it would have done to the chips (shadow RAM, PCI addresses and interrupt routes, PM
- * registers, interrupt controllers, memory types), and the tables that operating systems search for below 1 MiB.
+ * Guests that start without firmware: what it would have done to the chips (shadow RAM, PCI addresses and interrupt
+ * routes, PM registers, interrupt controllers, memory types), and the tables that operating systems search for below 1
+ * MiB.
  */
 #include <string.h>
 
@@ -22,8 +23,8 @@
 static const u8 pirq_route[PCI_PINS] = {10, 10, 11, 11};
 #define LEVEL_LINES (BIT(IRQ_SCI) | BIT(10) | BIT(11))
 
-#define PCI_IO_FIRST 0xc000u
-#define PCI_IO_END 0x10000u
+#define PCI_IO_FIRST     0xc000u
+#define PCI_IO_END       0x10000u
 #define PCI_MEMORY_FIRST 0xe0000000u
 
 struct pci_room {

@@ -8,20 +8,20 @@
 
 enum {
     CMOS_EQUIPMENT = 0x14,
-    CMOS_BASE_MEMORY = 0x15,   /* KiB, word */
-    CMOS_EXTENDED = 0x17,      /* KiB above 1 MiB, word; again at 0x30 */
+    CMOS_BASE_MEMORY = 0x15, /* KiB, word */
+    CMOS_EXTENDED = 0x17,    /* KiB above 1 MiB, word; again at 0x30 */
     CMOS_EXTENDED2 = 0x30,
-    CMOS_ABOVE_16M = 0x34,     /* 64 KiB units, word */
+    CMOS_ABOVE_16M = 0x34, /* 64 KiB units, word */
     CMOS_BOOT_ORDER3 = 0x38,
     CMOS_BOOT_ORDER12 = 0x3d,
-    CMOS_ABOVE_4G = 0x5b,      /* 64 KiB units, three bytes */
+    CMOS_ABOVE_4G = 0x5b, /* 64 KiB units, three bytes */
     CMOS_LAST_CPU = 0x5f,
 };
 
-#define EQUIPMENT_FPU 0x02
-#define BASE_MEMORY_KIB 640
-#define BOOT_DISK_CDROM 0x32 /* second choice in the high half */
-#define BOOT_FLOPPY 0x10
+#define EQUIPMENT_FPU        0x02
+#define BASE_MEMORY_KIB      640
+#define BOOT_DISK_CDROM      0x32 /* second choice in the high half */
+#define BOOT_FLOPPY          0x10
 #define BOOT_NO_FLOPPY_CHECK 0x01
 
 static void set_bytes(struct rtc *r, unsigned index, u64 value, unsigned size)

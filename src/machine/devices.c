@@ -1,6 +1,6 @@
 /*
- * The list of devices, in the order in which they are made, reset, saved and shown; and how each is wired. Local APICs come
- * first, one for each processor, because everything that interrupts ends there.
+ * The list of devices, in the order in which they are made, reset, saved and shown; and how each is wired. Local APICs
+ * come first, one for each processor, because everything that interrupts ends there.
  */
 #include "dev/pc/apic.h"
 #include "dev/pc/debug_port.h"
@@ -11,9 +11,9 @@
 #include "dev/pc/i440fx.h"
 #include "dev/pc/i8042.h"
 #include "dev/pc/ioapic.h"
+#include "dev/pc/pic.h"
 #include "dev/pc/piix3.h"
 #include "dev/pc/piix4pm.h"
-#include "dev/pc/pic.h"
 #include "dev/pc/pit.h"
 #include "dev/pc/pm.h"
 #include "dev/pc/rtc.h"
@@ -23,7 +23,7 @@
 #include "machine/pc.h"
 
 #define TESTDEV_DEVFN PCI_DEVFN(4, 0)
-#define HPET_ROUTES 0x00f00000u /* I/O APIC inputs 20 to 23: nobody else is there */
+#define HPET_ROUTES   0x00f00000u /* I/O APIC inputs 20 to 23: nobody else is there */
 
 static struct irq_line device_line(struct machine *m, unsigned line)
 {
@@ -114,8 +114,7 @@ static struct dev *make_pic(struct machine *m, struct error *err)
 
 static struct dev *make_pit(struct machine *m, struct error *err)
 {
-    m->pit = pit_create(
-        &(struct pit_config){.mem = m->mem, .loop = m->cfg.loop, .irq = device_line(m, IRQ_TIMER)});
+    m->pit = pit_create(&(struct pit_config){.mem = m->mem, .loop = m->cfg.loop, .irq = device_line(m, IRQ_TIMER)});
     return (struct dev *)m->pit;
 }
 
@@ -207,7 +206,8 @@ static struct dev *make_com1(struct machine *m, struct error *err)
 
 static struct dev *make_debugcon(struct machine *m, struct error *err)
 {
-    return (struct dev *)debugcon_create(&(struct debugcon_config){m->mem, m->cfg.console, m->cfg.no_firmware_log}, err);
+    return (struct dev *)debugcon_create(&(struct debugcon_config){m->mem, m->cfg.console, m->cfg.no_firmware_log},
+                                         err);
 }
 
 static struct dev *make_fw_cfg(struct machine *m, struct error *err)

@@ -1,8 +1,9 @@
 /*
- * The DSDT: what the board has that cannot be found by looking. \_SB holds the processors, the host bridge with its windows and
- * interrupt routing, and under the ISA bridge the devices with fixed resources.
+ * The DSDT: what the board has that cannot be found by looking. \_SB holds the processors, the host bridge with its
+ * windows and interrupt routing, and under the ISA bridge the devices with fixed resources.
  *
- * PCI interrupts go through four links, which are the PIIX3's PIRQ route registers: _CRS, _SRS and _DIS read and write them.
+ * PCI interrupts go through four links, which are the PIIX3's PIRQ route registers: _CRS, _SRS and _DIS read and write
+ * them.
  */
 #include <stdio.h>
 
@@ -12,10 +13,10 @@
 #include "machine/aml.h"
 #include "machine/board.h"
 
-#define STA_PRESENT 0x0b /* present, shown, working; not yet enabled */
-#define STA_ENABLED 0x0f
+#define STA_PRESENT  0x0b /* present, shown, working; not yet enabled */
+#define STA_ENABLED  0x0f
 #define STA_DISABLED 0x09
-#define PCI_SLOTS 32
+#define PCI_SLOTS    32
 
 static const u32 link_choices[] = {5, 10, 11};
 

@@ -80,15 +80,9 @@ static int add_numbers(struct machine *m)
         u8 size;
         u64 value;
     } items[] = {
-        {FW_CFG_RAM_SIZE, 8, m->cfg.ram_size},
-        {FW_CFG_NOGRAPHIC, 2, 1},
-        {FW_CFG_NB_CPUS, 2, m->cfg.cpus},
-        {FW_CFG_MAX_CPUS, 2, m->cfg.cpus},
-        {FW_CFG_MACHINE_ID, 4, 0},
-        {FW_CFG_NUMA, 8, 0},
-        {FW_CFG_BOOT_DEVICE, 2, 'c'},
-        {FW_CFG_BOOT_MENU, 2, 0},
-        {FW_CFG_X86_IRQ0_OVERRIDE, 4, 1},
+        {FW_CFG_RAM_SIZE, 8, m->cfg.ram_size}, {FW_CFG_NOGRAPHIC, 2, 1},  {FW_CFG_NB_CPUS, 2, m->cfg.cpus},
+        {FW_CFG_MAX_CPUS, 2, m->cfg.cpus},     {FW_CFG_MACHINE_ID, 4, 0}, {FW_CFG_NUMA, 8, 0},
+        {FW_CFG_BOOT_DEVICE, 2, 'c'},          {FW_CFG_BOOT_MENU, 2, 0},  {FW_CFG_X86_IRQ0_OVERRIDE, 4, 1},
     };
     int status = 0;
 

@@ -3,7 +3,7 @@
 
 #include "base/bits.h"
 
-#define CASCADE 2
+#define CASCADE     2
 #define TIMER_INPUT 2 /* of the I/O APIC, for ISA line 0 */
 
 /* irq_line.n: the line, and the source above it. */

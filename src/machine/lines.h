@@ -1,7 +1,7 @@
 /*
- * The board's interrupt wires: ISA lines 0-15 and the inputs of the I/O APIC above them. Each may be pulled by several sources; it is
- * up while any of them pulls. An ISA line n goes to input n of the 8259s and to input n of the I/O APIC, except line 0,
- * which goes to input 2 there, and line 2, which is the cascade and goes nowhere.
+ * The board's interrupt wires: ISA lines 0-15 and the inputs of the I/O APIC above them. Each may be pulled by several
+ * sources; it is up while any of them pulls. An ISA line n goes to input n of the 8259s and to input n of the I/O APIC,
+ * except line 0, which goes to input 2 there, and line 2, which is the cascade and goes nowhere.
  *
  * All calls need the machine lock. What is kept here is derived: devices pull their lines again after loading.
  */
@@ -10,7 +10,7 @@
 
 #include "irq/line.h"
 
-#define LINES_ISA 16
+#define LINES_ISA   16
 #define LINES_COUNT 24
 
 enum line_source {

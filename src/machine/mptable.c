@@ -11,15 +11,15 @@ enum { INTERRUPT_INT = 0, INTERRUPT_NMI = 1, INTERRUPT_EXTINT = 3 };
 enum { BUS_PCI = 0, BUS_ISA = 1 };
 enum { HEADER_LENGTH = 4, HEADER_CHECKSUM = 7, HEADER_COUNT = 34 };
 
-#define SPEC_1_4 4
-#define CPU_ENABLED BIT(0)
-#define CPU_BOOTSTRAP BIT(1)
-#define LAPIC_VERSION 0x14
-#define IOAPIC_VERSION 0x20
-#define FLAGS_CONFORM 0
+#define SPEC_1_4         4
+#define CPU_ENABLED      BIT(0)
+#define CPU_BOOTSTRAP    BIT(1)
+#define LAPIC_VERSION    0x14
+#define IOAPIC_VERSION   0x20
+#define FLAGS_CONFORM    0
 #define FLAGS_HIGH_LEVEL 0x0d
-#define ALL_APICS 0xff
-#define PCI_SLOTS 32
+#define ALL_APICS        0xff
+#define PCI_SLOTS        32
 
 static void processor(struct bytes *t, unsigned id, const struct mptable_config *cfg)
 {

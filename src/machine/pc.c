@@ -102,7 +102,7 @@ static void processor_ferr(struct cpu *c, bool level)
     loop_unlock(m->cfg.loop);
 }
 
-#define CPUID1_ECX_X2APIC BIT(21)
+#define CPUID1_ECX_X2APIC       BIT(21)
 #define CPUID1_ECX_TSC_DEADLINE BIT(24)
 
 static int add_processor(struct machine *m, unsigned id, struct error *err)

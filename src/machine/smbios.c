@@ -19,8 +19,8 @@ enum {
 
 /* Handles: the type in the high byte, which makes them unique. */
 #define HANDLE(type, n) ((u16)((type) << 8 | (n)))
-#define NO_HANDLE 0xfffe
-#define MAKER "ring3"
+#define NO_HANDLE       0xfffe
+#define MAKER           "ring3"
 
 /* The structure under construction: its strings are collected and follow the formatted part. */
 struct item {
@@ -78,11 +78,11 @@ static void firmware(struct build *b)
     item_string(&it, "1");
     bytes_u16(it.t, 0xe800); /* segment */
     item_string(&it, "01/01/2024");
-    bytes_u8(it.t, 0);            /* ROM size: 64 KiB */
-    bytes_u64(it.t, BIT64(3));    /* characteristics are not supported */
-    bytes_u16(it.t, BIT(4 + 8));  /* it is a virtual machine */
-    bytes_u16(it.t, 0);           /* release */
-    bytes_u16(it.t, 0xffff);      /* embedded controller: none */
+    bytes_u8(it.t, 0);           /* ROM size: 64 KiB */
+    bytes_u64(it.t, BIT64(3));   /* characteristics are not supported */
+    bytes_u16(it.t, BIT(4 + 8)); /* it is a virtual machine */
+    bytes_u16(it.t, 0);          /* release */
+    bytes_u16(it.t, 0xffff);     /* embedded controller: none */
     item_end(b, &it);
 }
 
@@ -194,7 +194,7 @@ static void memory_map(struct build *b, unsigned n, u64 first, u64 size)
     struct item it = item_begin(b, TYPE_MEMORY_MAP, n);
 
     if (!size)
-        size = 1; /* the field cannot say "nothing" */
+        size = 1;                /* the field cannot say "nothing" */
     bytes_u32(it.t, 0xffffffff); /* see the extended fields */
     bytes_u32(it.t, 0xffffffff);
     bytes_u16(it.t, HANDLE(TYPE_MEMORY_ARRAY, 0));

@@ -1,5 +1,6 @@
 /*
- * More for tests that reach a device through its ports, as a guest does: a space of its own with a loop whose time stands.
+ * More for tests that reach a device through its ports, as a guest does: a space of its own with a loop whose time
+ * stands.
  */
 #ifndef TESTS_DEVICE_PORTS_H
 #define TESTS_DEVICE_PORTS_H

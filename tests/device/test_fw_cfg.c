@@ -128,9 +128,9 @@ static u32 dma(struct fixture *f, u32 control, u32 length, u64 address)
 }
 
 #define SELECT(key) ((u32)(key) << 16 | 8)
-#define READ 2
-#define SKIP 4
-#define WRITE 0x10
+#define READ        2
+#define SKIP        4
+#define WRITE       0x10
 
 static void test_dma(void **state)
 {

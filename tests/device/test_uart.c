@@ -1,4 +1,5 @@
-/* The 16550A as a driver sees it: detection, FIFO, the interrupts and their priorities, loopback, and when it takes input. */
+/* The 16550A as a driver sees it: detection, FIFO, the interrupts and their priorities, loopback, and when it takes
+ * input. */
 #include "ports.h"
 
 #include "backend/char/chardev.h"
@@ -52,8 +53,7 @@ static void setup(struct fixture *f)
     board_open(&f->b);
     f->tape.cd.ops = &ops;
     loop_lock(f->b.loop);
-    f->uart = uart_create(
-        &(struct uart_config){f->b.mem, f->b.loop, &f->tape.cd, probe_line(&f->irq), COM}, NULL);
+    f->uart = uart_create(&(struct uart_config){f->b.mem, f->b.loop, &f->tape.cd, probe_line(&f->irq), COM}, NULL);
     loop_unlock(f->b.loop);
     assert_non_null(f->uart);
 }
@@ -277,8 +277,8 @@ static void test_state_copy(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_detection), cmocka_unit_test(test_loopback),   cmocka_unit_test(test_send),
-        cmocka_unit_test(test_receive),   cmocka_unit_test(test_listening),  cmocka_unit_test(test_priorities),
+        cmocka_unit_test(test_detection),  cmocka_unit_test(test_loopback),  cmocka_unit_test(test_send),
+        cmocka_unit_test(test_receive),    cmocka_unit_test(test_listening), cmocka_unit_test(test_priorities),
         cmocka_unit_test(test_state_copy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,7 @@
 /*
- * All boot loaders: a kernel file, an initramfs and a command line from the input. The first bytes choose a frame (bzImage, ELF
- * of either class with a PVH note or a multiboot header, raw), so that mutations get past the magic numbers.
+ * All boot loaders: a kernel file, an initramfs and a command line from the input. The first bytes choose a frame
+ * (bzImage, ELF of either class with a PVH note or a multiboot header, raw), so that mutations get past the magic
+ * numbers.
  */
 #include <elf.h>
 #include <stdlib.h>

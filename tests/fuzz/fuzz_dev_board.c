@@ -1,6 +1,7 @@
 /*
- * The board's ports and windows as one guest sees them: PCI configuration, PAM, BARs, serial port, keyboard controller, fw_cfg with DMA,
- * test devices, DMA and debug ports. Accesses of any width anywhere among them, time, resets and state.
+ * The board's ports and windows as one guest sees them: PCI configuration, PAM, BARs, serial port, keyboard controller,
+ * fw_cfg with DMA, test devices, DMA and debug ports. Accesses of any width anywhere among them, time, resets and
+ * state.
  */
 #include "dev_fuzz.h"
 
@@ -65,8 +66,7 @@ static void open_devices(struct board *b)
     b->dev[n++] = (struct dev *)fw;
     b->dev[n++] = (struct dev *)i440fx_create(&(struct i440fx_config){&b->bus, note, b}, NULL);
     b->dev[n++] = (struct dev *)piix3_create(&(struct piix3_config){.bus = &b->bus}, NULL);
-    b->dev[n++] =
-        (struct dev *)piix4pm_create(&(struct piix4pm_config){&b->bus, note_map, note_mode, b}, NULL);
+    b->dev[n++] = (struct dev *)piix4pm_create(&(struct piix4pm_config){&b->bus, note_map, note_mode, b}, NULL);
     b->dev[n++] = (struct dev *)pci_testdev_create(&(struct pci_testdev_config){&b->bus, PCI_DEVFN(4, 0)}, NULL);
     b->dev[n++] = (struct dev *)uart_create(
         &(struct uart_config){.mem = mem, .loop = b->loop, .chr = &b->cd, .port = 0x3f8}, NULL);
@@ -84,8 +84,8 @@ static void open_devices(struct board *b)
 /* Ports that are worth trying, and how many follow. */
 static const struct {
     u16 first, count;
-} places[] = {{0x3f8, 8},  {0xcf8, 8},  {0xcfc, 4}, {0x60, 5},     {0x92, 1},   {0x510, 12}, {0x514, 8}, {0xe0, 12},
-              {0x00, 16},  {0x80, 16},  {0xc0, 32}, {0xf0, 8},     {0xb2, 2},   {0x2000, 24}, {0xc000, 256}, {0, 0xffff}};
+} places[] = {{0x3f8, 8}, {0xcf8, 8}, {0xcfc, 4}, {0x60, 5}, {0x92, 1}, {0x510, 12},  {0x514, 8},    {0xe0, 12},
+              {0x00, 16}, {0x80, 16}, {0xc0, 32}, {0xf0, 8}, {0xb2, 2}, {0x2000, 24}, {0xc000, 256}, {0, 0xffff}};
 
 static void port_step(struct board *b, struct script *s, u8 op)
 {

@@ -336,7 +336,8 @@ static void put_multiboot(struct fixture *f, u64 at, u32 flags)
     put_u32(f->image + at + 8, 0u - 0x1badb002 - flags);
 }
 
-static const struct seg plain[] = {{PT_LOAD, 0x1000, 0x200000, 0x200000, 0x1000, 0x3000}, {PT_NOTE, 0x3000, 0, 0, 64, 64}};
+static const struct seg plain[] = {{PT_LOAD, 0x1000, 0x200000, 0x200000, 0x1000, 0x3000},
+                                   {PT_NOTE, 0x3000, 0, 0, 64, 64}};
 
 static void test_pvh(void **state)
 {
@@ -483,11 +484,12 @@ static void test_elf_refused(void **state)
     refuse_elf(f, (struct seg[]){{PT_LOAD, 0, 0x200000, 0x200000, 0x200, 0x100}}, 1, "impossible");
     refuse_elf(f, (struct seg[]){{PT_LOAD, 0, 0x200000, MiB(16) - 0x100, 0, 0x200}}, 1, "--memory");
     refuse_elf(f, (struct seg[]){{PT_LOAD, 0, 0x200000, 0xfffff000, 0, 0x1000}}, 1, "--memory");
-    refuse_elf(f, (struct seg[]){{PT_LOAD, 0, 0, 0, 0x100, 0x100}}, 1, "0x0 ");        /* interrupt vectors */
+    refuse_elf(f, (struct seg[]){{PT_LOAD, 0, 0, 0, 0x100, 0x100}}, 1, "0x0 ");         /* interrupt vectors */
     refuse_elf(f, (struct seg[]){{PT_LOAD, 0, 0x9f000, 0x9f000, 0, 0x1000}}, 1, "fit"); /* EBDA */
     refuse_elf(f, (struct seg[]){{PT_LOAD, 0, 0xf0000, 0xf0000, 0, 0x20000}}, 1, "fit");
     refuse_elf(f, (struct seg[]){{PT_NOTE, 0, 0, 0, 16, 16}}, 1, "nothing to load");
-    refuse_elf(f, (struct seg[]){{PT_LOAD, 0, 0x200000, 0x200000, 0, 0x2000}, {PT_LOAD, 0, 0x201000, 0x201000, 0, 0x2000}},
+    refuse_elf(f,
+               (struct seg[]){{PT_LOAD, 0, 0x200000, 0x200000, 0, 0x2000}, {PT_LOAD, 0, 0x201000, 0x201000, 0, 0x2000}},
                2, "overlaps");
     for (unsigned i = 0; i < 40; i++)
         s[i] = (struct seg){PT_LOAD, 0, 0x200000 + i * 0x1000, 0x200000 + i * 0x1000, 16, 16};

@@ -7,8 +7,8 @@
 #include "base/bits.h"
 
 #define DEBUGCON_READBACK 0xe9
-#define DEBUG_EXIT_PORT 0xf4
-#define DEBUG_EXIT_PORTS 4
+#define DEBUG_EXIT_PORT   0xf4
+#define DEBUG_EXIT_PORTS  4
 
 static const u16 debugcon_ports[] = {0xe9, 0x402}; /* no_firmware_log: only the first */
 

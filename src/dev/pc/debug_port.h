@@ -1,6 +1,7 @@
 /*
- * The small debug ports, each a port or two: debug consoles (0xe9 as in Bochs, 0x402 as firmware uses it), which read back 0xe9 to say that they
- * are there, and the debug exit (QEMU's isa-debug-exit), where a guest ends the run with a status.
+ * The small debug ports, each a port or two: debug consoles (0xe9 as in Bochs, 0x402 as firmware uses it), which read
+ * back 0xe9 to say that they are there, and the debug exit (QEMU's isa-debug-exit), where a guest ends the run with a
+ * status.
  */
 #ifndef DEV_PC_DEBUG_PORT_H
 #define DEV_PC_DEBUG_PORT_H
@@ -14,7 +15,7 @@ struct debug_exit;
 
 struct debugcon_config {
     struct mem_space *mem;
-    struct chardev *chr; /* NULL: bytes go nowhere */
+    struct chardev *chr;  /* NULL: bytes go nowhere */
     bool no_firmware_log; /* leave port 0x402 out: firmware that finds nothing there keeps its log to itself */
 };
 

@@ -5,16 +5,16 @@
 
 #include "base/bits.h"
 
-#define CHANNELS 4
+#define CHANNELS    4
 #define CONTROLLERS 2
-#define PAGES 16
+#define PAGES       16
 
-#define DMA8237_STATE(F, A, S)                         \
-    A(u16, address, CONTROLLERS * CHANNELS, 1)         \
-    A(u16, count, CONTROLLERS * CHANNELS, 1)           \
-    A(u8, command, CONTROLLERS, 1)                     \
-    A(u8, mask, CONTROLLERS, 1)                        \
-    A(bool, flip_flop, CONTROLLERS, 1) /* the next byte is the high one */ \
+#define DMA8237_STATE(F, A, S)                                                                                         \
+    A(u16, address, CONTROLLERS *CHANNELS, 1)                                                                          \
+    A(u16, count, CONTROLLERS *CHANNELS, 1)                                                                            \
+    A(u8, command, CONTROLLERS, 1)                                                                                     \
+    A(u8, mask, CONTROLLERS, 1)                                                                                        \
+    A(bool, flip_flop, CONTROLLERS, 1) /* the next byte is the high one */                                             \
     A(u8, page, PAGES, 1)
 STATE_DECLARE(dma8237_state, DMA8237_STATE)
 STATE_DEFINE(dma8237_state, DMA8237_STATE, 1)

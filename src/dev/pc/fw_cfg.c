@@ -6,26 +6,26 @@
 
 #include "base/bits.h"
 
-#define FW_CFG_STATE(F, A, S)                                   \
-    F(u16, key, 1)                                              \
-    F(u32, offset, 1)                                           \
+#define FW_CFG_STATE(F, A, S)                                                                                          \
+    F(u16, key, 1)                                                                                                     \
+    F(u32, offset, 1)                                                                                                  \
     F(u32, dma_high, 1) /* first half of the address register */
 STATE_DECLARE(fw_cfg_state, FW_CFG_STATE)
 STATE_DEFINE(fw_cfg_state, FW_CFG_STATE, 1)
 
-#define ITEMS_MAX 64
-#define FILES_MAX 32
+#define ITEMS_MAX   64
+#define FILES_MAX   32
 #define KEY_INVALID 0xffff
-#define KEY_WRITE 0x4000 /* the old write channel: the same item */
+#define KEY_WRITE   0x4000 /* the old write channel: the same item */
 
 #define ID_TRADITIONAL BIT(0)
-#define ID_DMA BIT(1)
+#define ID_DMA         BIT(1)
 
-#define DMA_ERROR BIT(0)
-#define DMA_READ BIT(1)
-#define DMA_SKIP BIT(2)
+#define DMA_ERROR  BIT(0)
+#define DMA_READ   BIT(1)
+#define DMA_SKIP   BIT(2)
 #define DMA_SELECT BIT(3)
-#define DMA_WRITE BIT(4)
+#define DMA_WRITE  BIT(4)
 
 /* Offsets from FW_CFG_PORT. */
 enum { PORT_SELECT = 0, PORT_DATA = 1, PORT_DMA = 4 };

@@ -1,8 +1,9 @@
 /*
- * fw_cfg: how the board hands named blobs to firmware and kernels (QEMU's docs/specs/fw_cfg, version 3 with the DMA interface).
+ * fw_cfg: how the board hands named blobs to firmware and kernels (QEMU's docs/specs/fw_cfg, version 3 with the DMA
+ * interface).
  *
- * Ports: 0x510 selects an item (16-bit write), 0x511 reads its bytes one after the other, 0x514-0x51b is the big-endian DMA
- * address register. Items are read-only for the guest. Reads behind an item's end give zeros.
+ * Ports: 0x510 selects an item (16-bit write), 0x511 reads its bytes one after the other, 0x514-0x51b is the big-endian
+ * DMA address register. Items are read-only for the guest. Reads behind an item's end give zeros.
  *
  * The device keeps pointers: an item's bytes belong to whoever added it and must live as long as the device or until
  * the item is given other bytes. Integers are copied.
@@ -50,8 +51,8 @@ enum fw_cfg_key {
 };
 
 #define FW_CFG_NAME_SIZE 56 /* of a file, with the terminating zero */
-#define FW_CFG_PORT 0x510
-#define FW_CFG_PORTS 12
+#define FW_CFG_PORT      0x510
+#define FW_CFG_PORTS     12
 
 struct fw_cfg_config {
     struct mem_space *mem;

@@ -3,28 +3,28 @@
 
 #include <stdlib.h>
 
-#define I440FX_STATE(F, A, S)          \
-    S(pci_func_state, pci, 1, 1)       \
-    F(u32, config_address, 1)          \
+#define I440FX_STATE(F, A, S)                                                                                          \
+    S(pci_func_state, pci, 1, 1)                                                                                       \
+    F(u32, config_address, 1)                                                                                          \
     F(u8, reset_control, 1)
 STATE_DECLARE(i440fx_state, I440FX_STATE)
 STATE_DEFINE(i440fx_state, I440FX_STATE, 1)
 
 /* Offsets from port 0xcf8. */
 enum { PORT_CONFADD = 0, PORT_RESET = 1, PORT_CONFDATA = 4, PORT_END = 8 };
-#define CONFADD_ENABLE BIT(31)
+#define CONFADD_ENABLE   BIT(31)
 #define CONFADD_WRITABLE 0x80fffffc
-#define RESET_CPU BIT(2)
-#define RESET_WRITABLE 0x06
+#define RESET_CPU        BIT(2)
+#define RESET_WRITABLE   0x06
 
 enum { REG_PAM0 = 0x59, REG_PAM6 = 0x5f, REG_SMRAM = 0x72 };
-#define PAM_READ BIT(0)
-#define PAM_WRITE BIT(1)
-#define SMRAM_BASE 0x02 /* C_BASE_SEG: hard-wired to 0xa0000 */
+#define PAM_READ     BIT(0)
+#define PAM_WRITE    BIT(1)
+#define SMRAM_BASE   0x02 /* C_BASE_SEG: hard-wired to 0xa0000 */
 #define SMRAM_GLOBAL BIT(3)
-#define SMRAM_LOCK BIT(4)
-#define SMRAM_CLOSE BIT(5)
-#define SMRAM_OPEN BIT(6)
+#define SMRAM_LOCK   BIT(4)
+#define SMRAM_CLOSE  BIT(5)
+#define SMRAM_OPEN   BIT(6)
 
 /* What the PAM fields govern, in order of address. */
 struct pam {
@@ -32,14 +32,18 @@ struct pam {
     u32 base, size;
 };
 
-#define PAM_PAIR(r, b) {r, 0, b, 0x4000}, {r, 4, (b) + 0x4000, 0x4000}
+#define PAM_PAIR(r, b)                                                                                                 \
+    {r, 0, b, 0x4000},                                                                                                 \
+    {                                                                                                                  \
+        r, 4, (b) + 0x4000, 0x4000                                                                                     \
+    }
 static const struct pam pam_fields[] = {
-    PAM_PAIR(0x5a, 0xc0000), PAM_PAIR(0x5b, 0xc8000), PAM_PAIR(0x5c, 0xd0000),   PAM_PAIR(0x5d, 0xd8000),
+    PAM_PAIR(0x5a, 0xc0000), PAM_PAIR(0x5b, 0xc8000), PAM_PAIR(0x5c, 0xd0000),     PAM_PAIR(0x5d, 0xd8000),
     PAM_PAIR(0x5e, 0xe0000), PAM_PAIR(0x5f, 0xe8000), {0x59, 4, 0xf0000, 0x10000},
 };
-#define SMRAM_AREA 0xa0000
+#define SMRAM_AREA      0xa0000
 #define SMRAM_AREA_SIZE 0x20000
-#define AREA_UNKNOWN 0xff
+#define AREA_UNKNOWN    0xff
 
 struct i440fx {
     struct dev dev;
@@ -184,8 +188,12 @@ static const struct dev_class i440fx_class = {
 static int i440fx_init(struct i440fx *h)
 {
     /* Subsystem 1af4:1100 marks a virtual board: OVMF and SeaBIOS look at the device ID only, Linux quirks at both. */
-    static const struct pci_ident ident = {
-        .vendor = 0x8086, .device = 0x1237, .subsys_vendor = 0x1af4, .subsys = 0x1100, .class = 0x060000, .revision = 2};
+    static const struct pci_ident ident = {.vendor = 0x8086,
+                                           .device = 0x1237,
+                                           .subsys_vendor = 0x1af4,
+                                           .subsys = 0x1100,
+                                           .class = 0x060000,
+                                           .revision = 2};
     int status = pci_func_init(&h->func, h->cfg.bus, PCI_DEVFN(0, 0), &ident, h->s.pci);
 
     if (status)

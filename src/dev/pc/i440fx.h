@@ -1,6 +1,6 @@
 /*
- * The host bridge of a 440FX board (82441FX PMC, Intel 290549): configuration mechanism #1 at ports 0xcf8 and 0xcfc, the PAM
- * registers that switch 0xc0000-0xfffff between ROM and RAM, and the SMRAM register.
+ * The host bridge of a 440FX board (82441FX PMC, Intel 290549): configuration mechanism #1 at ports 0xcf8 and 0xcfc,
+ * the PAM registers that switch 0xc0000-0xfffff between ROM and RAM, and the SMRAM register.
  *
  * The byte port 0xcf9 inside the address register's dword is the reset control register of the PIIX3 (290550, 2.5.6.1).
  */
@@ -13,7 +13,7 @@
 struct i440fx;
 
 struct i440fx_config {
-    struct pci_bus *bus; /* slot 0 must be free */
+    struct pci_bus *bus;         /* slot 0 must be free */
     void (*reset)(void *opaque); /* a reset was asked for at port 0xcf9 */
     void *opaque;
 };

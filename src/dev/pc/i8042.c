@@ -8,53 +8,53 @@
 #include "dev/pc/keyboard.h"
 
 #define QUEUE_SIZE 64
-#define RAM_SIZE 32
+#define RAM_SIZE   32
 
-#define I8042_STATE(F, A, S)                                                          \
-    A(u8, ram, RAM_SIZE, 1) /* controller RAM; byte 0 is the command byte */          \
-    F(u8, command, 1)       /* that waits for its parameter at port 0x60, or 0 */     \
-    F(bool, last_was_command, 1) /* status bit 3 */                                   \
-    F(u8, output_port, 1)   /* without the buffer-full bits, which follow the queue */ \
-    A(u8, queue, QUEUE_SIZE, 1)                                                       \
-    A(u8, queue_flags, QUEUE_SIZE, 1)                                                 \
-    F(u8, queue_count, 1)                                                             \
-    F(u8, last_byte, 1) /* what port 0x60 shows when the buffer is empty */           \
+#define I8042_STATE(F, A, S)                                                                                           \
+    A(u8, ram, RAM_SIZE, 1)      /* controller RAM; byte 0 is the command byte */                                      \
+    F(u8, command, 1)            /* that waits for its parameter at port 0x60, or 0 */                                 \
+    F(bool, last_was_command, 1) /* status bit 3 */                                                                    \
+    F(u8, output_port, 1)        /* without the buffer-full bits, which follow the queue */                            \
+    A(u8, queue, QUEUE_SIZE, 1)                                                                                        \
+    A(u8, queue_flags, QUEUE_SIZE, 1)                                                                                  \
+    F(u8, queue_count, 1)                                                                                              \
+    F(u8, last_byte, 1) /* what port 0x60 shows when the buffer is empty */                                            \
     S(keyboard_state, keyboard, 1, 1)
 STATE_DECLARE(i8042_state, I8042_STATE)
 STATE_DEFINE(i8042_state, I8042_STATE, 1)
 
-#define PORT_DATA 0x60
+#define PORT_DATA    0x60
 #define PORT_COMMAND 0x64
-#define PORT_A 0x92
+#define PORT_A       0x92
 
 #define STATUS_OUTPUT_FULL BIT(0)
-#define STATUS_SYSTEM BIT(2)
-#define STATUS_COMMAND BIT(3)
-#define STATUS_UNLOCKED BIT(4)
-#define STATUS_AUX BIT(5)
-#define STATUS_TIMEOUT BIT(6)
+#define STATUS_SYSTEM      BIT(2)
+#define STATUS_COMMAND     BIT(3)
+#define STATUS_UNLOCKED    BIT(4)
+#define STATUS_AUX         BIT(5)
+#define STATUS_TIMEOUT     BIT(6)
 
-#define BYTE_KBD_IRQ BIT(0)
-#define BYTE_AUX_IRQ BIT(1)
-#define BYTE_SYSTEM BIT(2)
-#define BYTE_KBD_OFF BIT(4)
-#define BYTE_AUX_OFF BIT(5)
+#define BYTE_KBD_IRQ   BIT(0)
+#define BYTE_AUX_IRQ   BIT(1)
+#define BYTE_SYSTEM    BIT(2)
+#define BYTE_KBD_OFF   BIT(4)
+#define BYTE_AUX_OFF   BIT(5)
 #define BYTE_TRANSLATE BIT(6)
 
-#define OUTPUT_RUN BIT(0) /* low: reset */
-#define OUTPUT_A20 BIT(1)
+#define OUTPUT_RUN      BIT(0) /* low: reset */
+#define OUTPUT_A20      BIT(1)
 #define OUTPUT_AUX_FULL BIT(5)
 #define OUTPUT_KBD_FULL BIT(4)
-#define INPUT_PORT 0x80 /* not inhibited by the key lock */
+#define INPUT_PORT      0x80 /* not inhibited by the key lock */
 
 #define PORT_A_RESET BIT(0)
-#define PORT_A_A20 BIT(1)
+#define PORT_A_A20   BIT(1)
 
 /* Marks on queued bytes. */
-#define FROM_KEYBOARD 0
+#define FROM_KEYBOARD   0
 #define FROM_CONTROLLER BIT(0)
-#define FROM_AUX BIT(1)
-#define WITH_TIMEOUT BIT(2)
+#define FROM_AUX        BIT(1)
+#define WITH_TIMEOUT    BIT(2)
 
 #define RESPONSE_RESEND 0xfe
 

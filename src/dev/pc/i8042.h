@@ -1,7 +1,7 @@
 /*
- * The keyboard controller (8042, as in the IBM PS/2 Hardware Interface Technical Reference) with a keyboard on its first
- * port and nothing on its auxiliary port, and system control port A (0x92). Both reach two wires of the board: the A20 gate
- * and the processor reset.
+ * The keyboard controller (8042, as in the IBM PS/2 Hardware Interface Technical Reference) with a keyboard on its
+ * first port and nothing on its auxiliary port, and system control port A (0x92). Both reach two wires of the board:
+ * the A20 gate and the processor reset.
  *
  * Bytes for the guest wait in one queue, each marked with the port it came from; the output buffer shows the first
  * one, and its interrupt (1 or 12) stays up until port 0x60 is read.

@@ -3,9 +3,9 @@
 
 STATE_DEFINE(keyboard_state, KEYBOARD_STATE, 1)
 
-#define ACK 0xfa
-#define RESEND 0xfe
-#define ECHO 0xee
+#define ACK              0xfa
+#define RESEND           0xfe
+#define ECHO             0xee
 #define SELF_TEST_PASSED 0xaa
 
 enum {
@@ -146,8 +146,8 @@ void keyboard_receive(struct keyboard_state *k, u8 byte, void (*send_byte)(void 
 }
 
 /*
- * Bytes 0 to 0x7f are key positions of set 2 and have positions in set 1; 0x83 (F7) and 0x84 (Alt-SysRq) too. The rest, answers
- * to commands among them, pass as they are.
+ * Bytes 0 to 0x7f are key positions of set 2 and have positions in set 1; 0x83 (F7) and 0x84 (Alt-SysRq) too. The rest,
+ * answers to commands among them, pass as they are.
  */
 u8 keyboard_translate(u8 byte)
 {

@@ -7,12 +7,12 @@
 
 #include "state/state.h"
 
-#define KEYBOARD_STATE(F, A, S)                                                 \
-    F(u8, command, 1)  /* that waits for its parameter, or 0 */                 \
-    F(u8, set, 1)      /* scan code set, 1 to 3 */                              \
-    F(u8, leds, 1)                                                              \
-    F(u8, typematic, 1)                                                         \
-    F(bool, scanning, 1)                                                        \
+#define KEYBOARD_STATE(F, A, S)                                                                                        \
+    F(u8, command, 1) /* that waits for its parameter, or 0 */                                                         \
+    F(u8, set, 1)     /* scan code set, 1 to 3 */                                                                      \
+    F(u8, leds, 1)                                                                                                     \
+    F(u8, typematic, 1)                                                                                                \
+    F(bool, scanning, 1)                                                                                               \
     F(u8, last_sent, 1)
 STATE_DECLARE(keyboard_state, KEYBOARD_STATE)
 

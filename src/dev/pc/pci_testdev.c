@@ -4,14 +4,14 @@
 
 #include "dev/pc/testdev.h"
 
-#define TESTS 3 /* in each BAR */
-#define NO_TEST 0xff
+#define TESTS       3 /* in each BAR */
+#define NO_TEST     0xff
 #define MEMORY_SIZE 0x1000
-#define PORTS_SIZE 0x100
+#define PORTS_SIZE  0x100
 
-#define PCI_TESTDEV_STATE(F, A, S)                                          \
-    S(pci_func_state, pci, 1, 1)                                            \
-    F(u8, current, 1) /* test under way: BAR * TESTS + number, or NO_TEST */ \
+#define PCI_TESTDEV_STATE(F, A, S)                                                                                     \
+    S(pci_func_state, pci, 1, 1)                                                                                       \
+    F(u8, current, 1) /* test under way: BAR * TESTS + number, or NO_TEST */                                           \
     F(u32, count, 1)
 STATE_DECLARE(pci_testdev_state, PCI_TESTDEV_STATE)
 STATE_DEFINE(pci_testdev_state, PCI_TESTDEV_STATE, 1)
@@ -27,15 +27,16 @@ struct header {
     char name[28];
 };
 
-/* A test counts the bytes written at `offset`; with `match` only those equal to `data`. Targets lie in the BAR's upper half. */
+/* A test counts the bytes written at `offset`; with `match` only those equal to `data`. Targets lie in the BAR's upper
+ * half. */
 static const struct test {
     const char *name;
     u16 offset;
     u8 data;
     bool match;
 } tests[2 * TESTS] = {
-    {"mmio-no-eventfd", 0x800, 0xfa, true},   {"mmio-wildcard-eventfd", 0x801, 0xce, false},
-    {"mmio-datamatch-eventfd", 0x802, 0xfa, true}, {"portio-no-eventfd", 0x83, 0xfa, true},
+    {"mmio-no-eventfd", 0x800, 0xfa, true},         {"mmio-wildcard-eventfd", 0x801, 0xce, false},
+    {"mmio-datamatch-eventfd", 0x802, 0xfa, true},  {"portio-no-eventfd", 0x83, 0xfa, true},
     {"portio-wildcard-eventfd", 0x84, 0xce, false}, {"portio-datamatch-eventfd", 0x85, 0xfa, true},
 };
 

@@ -3,8 +3,8 @@
 
 #include <stdlib.h>
 
-#define PIIX3_STATE(F, A, S)     \
-    S(pci_func_state, pci, 1, 1) \
+#define PIIX3_STATE(F, A, S)                                                                                           \
+    S(pci_func_state, pci, 1, 1)                                                                                       \
     A(bool, pirq, PCI_PINS, 1) /* levels of the wires */
 STATE_DECLARE(piix3_state, PIIX3_STATE)
 STATE_DEFINE(piix3_state, PIIX3_STATE, 1)
@@ -100,7 +100,8 @@ static void plain_registers(struct pci_func *f)
 {
     static const struct {
         u8 off, initial;
-    } defaults[] = {{0x4c, 0x4d}, {0x4e, 0x03}, {0x69, 0x02}, {0x70, 0x80}, {0x76, 0x0c}, {0x77, 0x0c}, {0x78, 0x02}, {0xa0, 0x08}};
+    } defaults[] = {{0x4c, 0x4d}, {0x4e, 0x03}, {0x69, 0x02}, {0x70, 0x80},
+                    {0x76, 0x0c}, {0x77, 0x0c}, {0x78, 0x02}, {0xa0, 0x08}};
 
     for (unsigned off = PCI_HEADER_END; off < PCI_CONFIG_SIZE; off++)
         pci_func_reg8(f, off, 0, 0xff);

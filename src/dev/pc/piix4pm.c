@@ -3,19 +3,19 @@
 
 #include <stdlib.h>
 
-#define PIIX4PM_STATE(F, A, S)   \
-    S(pci_func_state, pci, 1, 1) \
-    F(u8, apm_control, 1)        \
+#define PIIX4PM_STATE(F, A, S)                                                                                         \
+    S(pci_func_state, pci, 1, 1)                                                                                       \
+    F(u8, apm_control, 1)                                                                                              \
     F(u8, apm_status, 1)
 STATE_DECLARE(piix4pm_state, PIIX4PM_STATE)
 STATE_DEFINE(piix4pm_state, PIIX4PM_STATE, 1)
 
-#define PMBA_BASE 0xffc0
-#define PMBA_IO_SPACE BIT(0)
+#define PMBA_BASE        0xffc0
+#define PMBA_IO_SPACE    BIT(0)
 #define PMREGMISC_ENABLE BIT(0) /* PMIOSE */
-#define REG_DEVACTB3 0x5b
-#define DEVACTB_APMC_EN BIT(1) /* bit 25 of DEVACTB: firmware takes it as "SMIs are set up" */
-#define SCI_IRQ 9
+#define REG_DEVACTB3     0x5b
+#define DEVACTB_APMC_EN  BIT(1) /* bit 25 of DEVACTB: firmware takes it as "SMIs are set up" */
+#define SCI_IRQ          9
 
 struct piix4pm {
     struct dev dev;
@@ -113,8 +113,12 @@ static const struct dev_class piix4pm_class = {
 static int piix4pm_init(struct piix4pm *p)
 {
     /* No interrupt pin: the SCI is wired to ISA line 9, and the interrupt line register only tells so. */
-    static const struct pci_ident ident = {
-        .vendor = 0x8086, .device = 0x7113, .subsys_vendor = 0x1af4, .subsys = 0x1100, .class = 0x068000, .revision = 3};
+    static const struct pci_ident ident = {.vendor = 0x8086,
+                                           .device = 0x7113,
+                                           .subsys_vendor = 0x1af4,
+                                           .subsys = 0x1100,
+                                           .class = 0x068000,
+                                           .revision = 3};
     int status = pci_func_init(&p->func, p->cfg.bus, PIIX4PM_DEVFN, &ident, p->s.pci);
 
     if (status)

@@ -9,9 +9,9 @@
 #define MEMORY_SIZE 0x10000
 #define MEMORY_BASE 0xff000000
 
-#define TESTDEV_STATE(F, A, S)  \
-    F(u32, latch, 1)            \
-    A(bool, level, TESTDEV_LINES, 1) \
+#define TESTDEV_STATE(F, A, S)                                                                                         \
+    F(u32, latch, 1)                                                                                                   \
+    A(bool, level, TESTDEV_LINES, 1)                                                                                   \
     A(u8, memory, MEMORY_SIZE, 1)
 STATE_DECLARE(testdev_state, TESTDEV_STATE)
 STATE_DEFINE(testdev_state, TESTDEV_STATE, 1)
@@ -136,8 +136,8 @@ static int testdev_map(struct testdev *t)
     int status = 0;
 
     for (unsigned i = 0; i < WIN_PORTS && !status; i++) {
-        t->port[i] = (struct mem_window){
-            .ops = &port_ops[i], .opaque = t, .name = "testdev", .size = port_place[i].size};
+        t->port[i] =
+            (struct mem_window){.ops = &port_ops[i], .opaque = t, .name = "testdev", .size = port_place[i].size};
         status = mem_port_map(t->cfg.mem, &t->port[i], port_place[i].port);
     }
     t->memory = (struct mem_window){.ops = &memory_ops, .opaque = t, .name = "testdev-memory", .size = MEMORY_SIZE};

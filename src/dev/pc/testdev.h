@@ -9,9 +9,9 @@
  *   0x2000 + n     a byte: level of ISA line n, n < 24
  *   0xff000000     64 KiB that behave like memory but are a device
  *
- * pci-testdev (1b36:0005): BAR 0 is 4 KiB of memory, BAR 1 is 256 ports. A byte written to offset 0 starts test n of that BAR; the
- * header at offset 0 then says what to write where, and counts the writes that arrived:
- *   0 test, 1 width, 4 offset (u32), 8 data, 12 count (u32), 16 name
+ * pci-testdev (1b36:0005): BAR 0 is 4 KiB of memory, BAR 1 is 256 ports. A byte written to offset 0 starts test n of
+ * that BAR; the header at offset 0 then says what to write where, and counts the writes that arrived: 0 test, 1 width,
+ * 4 offset (u32), 8 data, 12 count (u32), 16 name
  */
 #ifndef DEV_PC_TESTDEV_H
 #define DEV_PC_TESTDEV_H

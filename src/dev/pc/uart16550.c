@@ -11,23 +11,23 @@
 
 #define FIFO_SIZE 16
 
-#define UART_STATE(F, A, S)                                                     \
-    F(u8, ier, 1)                                                               \
-    F(u8, fcr, 1)                                                               \
-    F(u8, lcr, 1)                                                               \
-    F(u8, mcr, 1)                                                               \
-    F(u8, lsr, 1) /* OE, BI, THRE and TEMT; DR and FIFO error follow the FIFO */ \
-    F(u8, msr_delta, 1)                                                         \
-    F(u8, scr, 1)                                                               \
-    F(u16, divisor, 1)                                                          \
-    A(u8, fifo, FIFO_SIZE, 1)                                                   \
-    A(bool, fifo_break, FIFO_SIZE, 1)                                           \
-    F(u8, fifo_count, 1)                                                        \
-    F(bool, thre_pending, 1)                                                    \
-    F(bool, timeout_pending, 1)                                                 \
-    F(u8, polls, 1) /* of LSR since something was sent */                       \
-    F(u64, tx_deadline, 1) /* virtual time; 0: the transmitter is empty */      \
-    F(u64, rx_deadline, 1) /* of the character timeout; 0: not running */       \
+#define UART_STATE(F, A, S)                                                                                            \
+    F(u8, ier, 1)                                                                                                      \
+    F(u8, fcr, 1)                                                                                                      \
+    F(u8, lcr, 1)                                                                                                      \
+    F(u8, mcr, 1)                                                                                                      \
+    F(u8, lsr, 1) /* OE, BI, THRE and TEMT; DR and FIFO error follow the FIFO */                                       \
+    F(u8, msr_delta, 1)                                                                                                \
+    F(u8, scr, 1)                                                                                                      \
+    F(u16, divisor, 1)                                                                                                 \
+    A(u8, fifo, FIFO_SIZE, 1)                                                                                          \
+    A(bool, fifo_break, FIFO_SIZE, 1)                                                                                  \
+    F(u8, fifo_count, 1)                                                                                               \
+    F(bool, thre_pending, 1)                                                                                           \
+    F(bool, timeout_pending, 1)                                                                                        \
+    F(u8, polls, 1)            /* of LSR since something was sent */                                                   \
+    F(u64, tx_deadline, 1)     /* virtual time; 0: the transmitter is empty */                                         \
+    F(u64, rx_deadline, 1)     /* of the character timeout; 0: not running */                                          \
     F(u64, listen_deadline, 1) /* when ETBRI alone counts as listening */
 STATE_DECLARE(uart_state, UART_STATE)
 STATE_DEFINE(uart_state, UART_STATE, 1)
@@ -36,50 +36,50 @@ enum { RBR = 0, THR = 0, IER = 1, IIR = 2, FCR = 2, LCR = 3, MCR = 4, LSR = 5, M
 
 #define IER_ERBFI BIT(0) /* received data, character timeout */
 #define IER_ETBEI BIT(1) /* transmitter empty */
-#define IER_ELSI BIT(2)  /* line status */
+#define IER_ELSI  BIT(2) /* line status */
 #define IER_EDSSI BIT(3) /* modem status */
 
-#define IIR_NONE 0x01
-#define IIR_MODEM 0x00
-#define IIR_THRE 0x02
-#define IIR_DATA 0x04
-#define IIR_LINE 0x06
+#define IIR_NONE    0x01
+#define IIR_MODEM   0x00
+#define IIR_THRE    0x02
+#define IIR_DATA    0x04
+#define IIR_LINE    0x06
 #define IIR_TIMEOUT 0x0c
-#define IIR_FIFOS 0xc0
+#define IIR_FIFOS   0xc0
 
-#define FCR_ENABLE BIT(0)
-#define FCR_RESET_RX BIT(1)
+#define FCR_ENABLE        BIT(0)
+#define FCR_RESET_RX      BIT(1)
 #define FCR_TRIGGER_SHIFT 6
 
 #define LCR_WORD_LENGTH 0x03
-#define LCR_STOP BIT(2)
-#define LCR_PARITY BIT(3)
-#define LCR_BREAK BIT(6)
-#define LCR_DLAB BIT(7)
+#define LCR_STOP        BIT(2)
+#define LCR_PARITY      BIT(3)
+#define LCR_BREAK       BIT(6)
+#define LCR_DLAB        BIT(7)
 
-#define MCR_DTR BIT(0)
-#define MCR_RTS BIT(1)
+#define MCR_DTR  BIT(0)
+#define MCR_RTS  BIT(1)
 #define MCR_OUT1 BIT(2)
 #define MCR_OUT2 BIT(3) /* on a PC: lets the interrupt out to the bus */
 #define MCR_LOOP BIT(4)
 
-#define LSR_DR BIT(0)
-#define LSR_OE BIT(1)
-#define LSR_BI BIT(4)
-#define LSR_THRE BIT(5)
-#define LSR_TEMT BIT(6)
+#define LSR_DR         BIT(0)
+#define LSR_OE         BIT(1)
+#define LSR_BI         BIT(4)
+#define LSR_THRE       BIT(5)
+#define LSR_TEMT       BIT(6)
 #define LSR_FIFO_ERROR BIT(7)
 
-#define MSR_CTS BIT(4)
-#define MSR_DSR BIT(5)
-#define MSR_RI BIT(6)
-#define MSR_DCD BIT(7)
+#define MSR_CTS  BIT(4)
+#define MSR_DSR  BIT(5)
+#define MSR_RI   BIT(6)
+#define MSR_DCD  BIT(7)
 #define MSR_TERI BIT(2) /* trailing edge of RI */
 
-#define TX_DELAY 20000          /* ns; see uart16550.h */
-#define LISTEN_DELAY 10000000   /* ns */
+#define TX_DELAY     20000    /* ns; see uart16550.h */
+#define LISTEN_DELAY 10000000 /* ns */
 #define LISTEN_POLLS 16
-#define CLOCK_HZ 1843200
+#define CLOCK_HZ     1843200
 
 struct uart {
     struct dev dev;

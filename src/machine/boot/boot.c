@@ -127,8 +127,9 @@ int boot_start(struct boot *b)
     case BOOT_UNKNOWN:
         break;
     }
-    return boot_fail(b, b->kernel, -EINVAL,
-                     "not a kernel that can be started: give a bzImage, an ELF file with a PVH note or a multiboot file");
+    return boot_fail(
+        b, b->kernel, -EINVAL,
+        "not a kernel that can be started: give a bzImage, an ELF file with a PVH note or a multiboot file");
 }
 
 /* --- areas ------------------------------------------------------------------------------------------------------ */

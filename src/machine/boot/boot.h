@@ -5,7 +5,8 @@
  *
  * A failure is one line that names the option and the cure ("--kernel PATH: ...").
  *
- * What is where in guest memory is kept in a list of areas, so that nothing is put over anything else. Machine lock held.
+ * What is where in guest memory is kept in a list of areas, so that nothing is put over anything else. Machine lock
+ * held.
  */
 #ifndef MACHINE_BOOT_BOOT_H
 #define MACHINE_BOOT_BOOT_H
@@ -49,7 +50,8 @@ enum boot_mode {
     BOOT_LONG,      /* 64-bit mode, identity-mapped page tables at cr3 */
 };
 
-/* Registers of the first processor; segments are flat with selectors 0x10 (code) and 0x18 (data) in the table at gdt. */
+/* Registers of the first processor; segments are flat with selectors 0x10 (code) and 0x18 (data) in the table at gdt.
+ */
 struct boot_entry {
     enum boot_mode mode;
     u64 rip, rax, rbx, rsi, cr3;
@@ -92,7 +94,8 @@ int boot_fail(struct boot *b, const struct boot_file *f, int status, const char 
 bool boot_usable(const struct boot *b, u64 base, u64 size);
 /* Marks an area as taken. False if it is not free, or the list is full. */
 bool boot_claim(struct boot *b, u64 base, u64 size);
-/* Claims the lowest (highest) free area of `size` bytes inside [lo, hi) whose base is a multiple of `align`; 0 if there is none. */
+/* Claims the lowest (highest) free area of `size` bytes inside [lo, hi) whose base is a multiple of `align`; 0 if there
+ * is none. */
 u64 boot_place_low(struct boot *b, u64 lo, u64 hi, u64 size, u64 align);
 u64 boot_place_high(struct boot *b, u64 lo, u64 hi, u64 size, u64 align);
 /* Small structures: below the EBDA, or wherever there is room. 0 if there is none. */

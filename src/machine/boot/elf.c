@@ -5,7 +5,7 @@
 #include <string.h>
 
 #define XEN_ELFNOTE_PHYS32_ENTRY 18
-#define XEN_NAME "Xen"
+#define XEN_NAME                 "Xen"
 
 bool elf_is(const struct boot_file *f)
 {

@@ -8,12 +8,12 @@
 
 #define SELECTOR_CODE 0x10
 #define SELECTOR_DATA 0x18
-#define GDT_LIMIT (4 * 8 - 1)
+#define GDT_LIMIT     (4 * 8 - 1)
 
-#define TYPE_CODE (DA_CODE | DA_WRITE | DA_ACCESSED)
-#define TYPE_DATA (DA_WRITE | DA_ACCESSED)
+#define TYPE_CODE     (DA_CODE | DA_WRITE | DA_ACCESSED)
+#define TYPE_DATA     (DA_WRITE | DA_ACCESSED)
 #define TYPE_BUSY_TSS (0xbu << DA_TYPE_SHIFT)
-#define FLAT (DA_P | DA_S | DA_G)
+#define FLAT          (DA_P | DA_S | DA_G)
 
 static void set_segments(struct cpu *c, const struct boot_entry *e)
 {
@@ -48,9 +48,9 @@ void boot_enter(struct cpu *c, const struct boot_entry *e)
 }
 
 enum { MTRR_UC = 0, MTRR_WP = 5, MTRR_WB = 6 };
-#define MTRR_ALL(type) ((type) * 0x0101010101010101ull)
-#define MTRR_VALID BIT64(11)
-#define MTRR_DEF_FIXED BIT64(10)
+#define MTRR_ALL(type)  ((type)*0x0101010101010101ull)
+#define MTRR_VALID      BIT64(11)
+#define MTRR_DEF_FIXED  BIT64(10)
 #define MTRR_DEF_ENABLE BIT64(11)
 
 void boot_set_mtrrs(struct cpu *c, u64 hole)

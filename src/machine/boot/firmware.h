@@ -1,6 +1,6 @@
 /*
- * A firmware image in ROM: it ends at 4 GiB, where the processor's first instruction is, and its last 128 KiB show below
- * 1 MiB as well, under the PAM registers' control.
+ * A firmware image in ROM: it ends at 4 GiB, where the processor's first instruction is, and its last 128 KiB show
+ * below 1 MiB as well, under the PAM registers' control.
  */
 #ifndef MACHINE_BOOT_FIRMWARE_H
 #define MACHINE_BOOT_FIRMWARE_H

@@ -1,6 +1,6 @@
 /*
- * Linux bzImage: protocol 2.02 and newer. The kernel is entered in 64-bit mode where it can be (2.12, XLF_KERNEL_64), else in 32-bit
- * protected mode; its real-mode part is not run. See linux.h.
+ * Linux bzImage: protocol 2.02 and newer. The kernel is entered in 64-bit mode where it can be (2.12, XLF_KERNEL_64),
+ * else in 32-bit protected mode; its real-mode part is not run. See linux.h.
  */
 #include "machine/boot/linux.h"
 
@@ -8,14 +8,14 @@
 
 #include "machine/board.h"
 
-#define SECTOR 512
-#define MAGIC 0x53726448u /* "HdrS" */
-#define BOOT_FLAG 0xaa55
-#define XLF_KERNEL_64 BIT(0)
-#define LOAD_DEFAULT 0x100000u
-#define INITRD_MAX_DEFAULT 0x37ffffffu /* before 2.03 */
-#define CMDLINE_MAX_DEFAULT 255u       /* before 2.06 */
-#define ENTRY_64 0x200
+#define SECTOR              512
+#define MAGIC               0x53726448u /* "HdrS" */
+#define BOOT_FLAG           0xaa55
+#define XLF_KERNEL_64       BIT(0)
+#define LOAD_DEFAULT        0x100000u
+#define INITRD_MAX_DEFAULT  0x37ffffffu /* before 2.03 */
+#define CMDLINE_MAX_DEFAULT 255u        /* before 2.06 */
+#define ENTRY_64            0x200
 
 /* struct boot_params beyond the setup header. */
 enum {

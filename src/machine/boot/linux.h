@@ -1,6 +1,6 @@
 /*
- * The Linux/x86 boot protocol (Documentation/arch/x86/boot.rst): what is read from a bzImage's setup header, shared between
- * booting it here and handing it to firmware.
+ * The Linux/x86 boot protocol (Documentation/arch/x86/boot.rst): what is read from a bzImage's setup header, shared
+ * between booting it here and handing it to firmware.
  */
 #ifndef MACHINE_BOOT_LINUX_H
 #define MACHINE_BOOT_LINUX_H
@@ -9,7 +9,7 @@
 
 struct linux_image {
     u16 protocol;
-    u32 setup_size;  /* boot sector and real-mode code: the rest of the file is the kernel proper */
+    u32 setup_size; /* boot sector and real-mode code: the rest of the file is the kernel proper */
     u64 kernel_size;
     u64 initrd_max;  /* highest address that the initramfs may occupy */
     u32 cmdline_max; /* without the terminating zero */
@@ -47,8 +47,8 @@ enum {
     HDR_INIT_SIZE = 0x260,
     HDR_END = 0x268,
 };
-#define LOADFLAG_HIGH 0x01
-#define LOADFLAG_HEAP 0x80
+#define LOADFLAG_HIGH    0x01
+#define LOADFLAG_HEAP    0x80
 #define LOADER_UNDEFINED 0xff
 
 #endif

@@ -1,7 +1,7 @@
 /*
- * Multiboot 1: ELF files of both classes, and raw images with the address fields in the header ("a.out kludge"). Modules come
- * from --initramfs and lie page-aligned above the kernel.
- * The command line starts with the kernel's file name. See multiboot.h.
+ * Multiboot 1: ELF files of both classes, and raw images with the address fields in the header ("a.out kludge").
+ * Modules come from --initramfs and lie page-aligned above the kernel. The command line starts with the kernel's file
+ * name. See multiboot.h.
  */
 #include "machine/boot/multiboot.h"
 
@@ -12,25 +12,25 @@
 #include "machine/board.h"
 #include "machine/boot/elf.h"
 
-#define HEADER_MAGIC 0x1badb002u
-#define LOADER_MAGIC 0x2badb002u
-#define SEARCH 8192
-#define HEADER_SIZE 12
+#define HEADER_MAGIC          0x1badb002u
+#define LOADER_MAGIC          0x2badb002u
+#define SEARCH                8192
+#define HEADER_SIZE           12
 #define HEADER_SIZE_ADDRESSES 32
 
 #define FLAG_ADDRESSES BIT(16)
 #define FLAGS_REQUIRED 0x0000ffffu
-#define FLAGS_KNOWN (BIT(0) | BIT(1) | BIT(2)) /* page-aligned modules, memory, video mode (only a wish) */
+#define FLAGS_KNOWN    (BIT(0) | BIT(1) | BIT(2)) /* page-aligned modules, memory, video mode (only a wish) */
 
-#define INFO_MEMORY BIT(0)
+#define INFO_MEMORY      BIT(0)
 #define INFO_BOOT_DEVICE BIT(1)
-#define INFO_CMDLINE BIT(2)
-#define INFO_MODULES BIT(3)
-#define INFO_MEMORY_MAP BIT(6)
+#define INFO_CMDLINE     BIT(2)
+#define INFO_MODULES     BIT(3)
+#define INFO_MEMORY_MAP  BIT(6)
 #define INFO_LOADER_NAME BIT(9)
 
 #define BOOT_DEVICE_NONE 0x8000ffffu
-#define LOADER_NAME "ring3"
+#define LOADER_NAME      "ring3"
 
 struct multiboot_info {
     u32 flags;
@@ -182,7 +182,8 @@ static bool put_memory(struct boot *b, struct multiboot_info *info)
     unsigned count = boot_memory_map(b->ram_below_4g, b->ram_above_4g, map);
 
     for (unsigned i = 0; i < count; i++)
-        entry[i] = (struct multiboot_mmap){sizeof(entry[i]) - sizeof(entry[i].size), map[i].base, map[i].size, map[i].type};
+        entry[i] =
+            (struct multiboot_mmap){sizeof(entry[i]) - sizeof(entry[i].size), map[i].base, map[i].size, map[i].type};
     info->mmap_length = count * (u32)sizeof(entry[0]);
     info->mmap_addr = (u32)boot_place_small(b, sizeof(entry), 16);
     if (!info->mmap_addr)
