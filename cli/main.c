@@ -1,7 +1,9 @@
 /*
  * ring3: the command. Finds the verb and hands the arguments on.
  */
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "message.h"
 #include "verb.h"
@@ -33,8 +35,20 @@ static const char *habit_of(const char *word)
     return word;
 }
 
+/* A program that is started with one of them closed must not take a file of the machine for its standard output. */
+static void fill_standard_descriptors(void)
+{
+    int fd;
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        (void)close(fd);
+}
+
 int main(int argc, char **argv)
 {
+    fill_standard_descriptors();
     if (argc < 2) {
         message("no command given; `ring3 help` lists them, `ring3 run` starts the built-in guest");
         return EXIT_USAGE;

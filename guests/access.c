@@ -1,11 +1,12 @@
 /*
- * Accesses that cross a page: right bytes, faults on the page that lacks the right, nothing stored by an instruction that faults,
- * registers as they were. Also stack operations, string instructions that fault midway, LOCK across lines and pages.
+ * Accesses that cross a page: right bytes, faults on the page that lacks the right, nothing stored by an instruction
+ * that faults, registers as they were. Also stack operations, string instructions that fault midway, LOCK across lines
+ * and pages.
  */
 #include "lib/guest.h"
 
 #define TEST_VA 0x20000000000ull /* two pages; the second may be missing or read-only */
-#define EDGE (TEST_VA + PAGE)
+#define EDGE    (TEST_VA + PAGE)
 
 static u8 *first, *second;
 
@@ -21,9 +22,16 @@ struct op {
     void (*fn)(void *);
 };
 
-/* Each takes the address in rdi. Registers that an instruction must not change before it faults are checked by the caller. */
-#define OP(name, text) \
-    static void op_##name(void *p) { asm volatile(text : : "D"(p), "a"(0x1122334455667788ull), "c"(1ull), "d"(0ull), "b"(0ull) : "memory", "cc", "r8"); }
+/* Each takes the address in rdi. Registers that an instruction must not change before it faults are checked by the
+ * caller. */
+#define OP(name, text)                                                                                                 \
+    static void op_##name(void *p)                                                                                     \
+    {                                                                                                                  \
+        asm volatile(text                                                                                              \
+                     :                                                                                                 \
+                     : "D"(p), "a"(0x1122334455667788ull), "c"(1ull), "d"(0ull), "b"(0ull)                             \
+                     : "memory", "cc", "r8");                                                                          \
+    }
 OP(load16, "movw (%%rdi),%%r8w")
 OP(load32, "movl (%%rdi),%%r8d")
 OP(load64, "movq (%%rdi),%%r8")
@@ -51,18 +59,30 @@ OP(pop_mem, "push %%rax; popq (%%rdi)")
 OP(sgdt, "sgdt (%%rdi)")
 
 static const struct op ops[] = {
-    {"mov r16, m", 2, false, op_load16},       {"mov r32, m", 4, false, op_load32},
-    {"mov r64, m", 8, false, op_load64},       {"mov m, r16", 2, true, op_store16},
-    {"mov m, r32", 4, true, op_store32},       {"mov m, r64", 8, true, op_store64},
-    {"add m, r32", 4, true, op_add32},         {"add m, r64", 8, true, op_add64},
-    {"lock add m, r32", 4, true, op_lock_add32}, {"lock add m, r64", 8, true, op_lock_add64},
-    {"xchg m, r64", 8, true, op_xchg64},       {"lock cmpxchg m, r64", 8, true, op_cmpxchg64},
-    {"lock cmpxchg8b", 8, true, op_cmpxchg8b}, {"inc m16", 2, true, op_inc16},
-    {"shl m32, 3", 4, true, op_shl32},         {"lock bts m32, 5", 4, true, op_bts},
-    {"not m64", 8, true, op_not64},            {"movups m, x", 16, true, op_movups_store},
-    {"movups x, m", 16, false, op_movups_load}, {"fstp m80", 10, true, op_fstp80},
-    {"fnstenv m", 28, true, op_fnstenv},       {"movnti m, r64", 8, true, op_movnti},
-    {"push m64", 8, false, op_push_mem},       {"pop m64", 8, true, op_pop_mem},
+    {"mov r16, m", 2, false, op_load16},
+    {"mov r32, m", 4, false, op_load32},
+    {"mov r64, m", 8, false, op_load64},
+    {"mov m, r16", 2, true, op_store16},
+    {"mov m, r32", 4, true, op_store32},
+    {"mov m, r64", 8, true, op_store64},
+    {"add m, r32", 4, true, op_add32},
+    {"add m, r64", 8, true, op_add64},
+    {"lock add m, r32", 4, true, op_lock_add32},
+    {"lock add m, r64", 8, true, op_lock_add64},
+    {"xchg m, r64", 8, true, op_xchg64},
+    {"lock cmpxchg m, r64", 8, true, op_cmpxchg64},
+    {"lock cmpxchg8b", 8, true, op_cmpxchg8b},
+    {"inc m16", 2, true, op_inc16},
+    {"shl m32, 3", 4, true, op_shl32},
+    {"lock bts m32, 5", 4, true, op_bts},
+    {"not m64", 8, true, op_not64},
+    {"movups m, x", 16, true, op_movups_store},
+    {"movups x, m", 16, false, op_movups_load},
+    {"fstp m80", 10, true, op_fstp80},
+    {"fnstenv m", 28, true, op_fnstenv},
+    {"movnti m, r64", 8, true, op_movnti},
+    {"push m64", 8, false, op_push_mem},
+    {"pop m64", 8, true, op_pop_mem},
     {"sgdt m", 10, true, op_sgdt},
 };
 
@@ -80,7 +100,8 @@ static bool untouched(void)
     return true;
 }
 
-/* CR2 names a byte of the second page; which one is the processor's choice where an instruction makes several accesses (FNSTENV). */
+/* CR2 names a byte of the second page; which one is the processor's choice where an instruction makes several accesses
+ * (FNSTENV). */
 static void one_op(const struct op *op)
 {
     for (unsigned before = 1; before < op->size; before++) {
@@ -88,15 +109,17 @@ static void one_op(const struct op *op)
         fill();
         second_flags(0);
         struct fault f = try_call(op->fn, p);
-        check(f.vector == 14 && (f.cr2 & ~(PAGE - 1)) == EDGE, "%s, %u bytes before a missing page: %d cr2 %lx", op->name, before, f.vector, f.cr2);
+        check(f.vector == 14 && (f.cr2 & ~(PAGE - 1)) == EDGE, "%s, %u bytes before a missing page: %d cr2 %lx",
+              op->name, before, f.vector, f.cr2);
         check(f.error == (op->write ? 2 : 0), "%s: error code %lx", op->name, f.error);
         check(untouched(), "%s: a faulting store changed memory (missing page, %u before)", op->name, before);
 
         second_flags(PTE_P);
         f = try_call(op->fn, p);
         if (op->write) {
-            check(f.vector == 14 && (f.cr2 & ~(PAGE - 1)) == EDGE && f.error == 3, "%s, %u bytes before a read-only page: %d cr2 %lx error %lx",
-                  op->name, before, f.vector, f.cr2, f.error);
+            check(f.vector == 14 && (f.cr2 & ~(PAGE - 1)) == EDGE && f.error == 3,
+                  "%s, %u bytes before a read-only page: %d cr2 %lx error %lx", op->name, before, f.vector, f.cr2,
+                  f.error);
             check(untouched(), "%s: a faulting store changed memory (read-only page)", op->name);
         } else {
             check(f.vector == -1, "%s faulted on a readable page: %d", op->name, f.vector);
@@ -133,8 +156,8 @@ static unsigned repairs;
 static void repair(struct regs *r)
 {
     repairs++;
-    check(r->rcx == string.cx - 10 && r->rdi == EDGE && r->rsi == string.si + 10, "rep movs at the fault: rcx %lx rdi %lx rsi %lx",
-          r->rcx, r->rdi, r->rsi);
+    check(r->rcx == string.cx - 10 && r->rdi == EDGE && r->rsi == string.si + 10,
+          "rep movs at the fault: rcx %lx rdi %lx rsi %lx", r->rcx, r->rdi, r->rsi);
     check(r->error == 2 && read_cr2() == EDGE, "rep movs: error %lx cr2 %lx", r->error, read_cr2());
     second_flags(PTE_P | PTE_W);
 }
@@ -148,7 +171,8 @@ static void strings(void)
     u64 di = string.di, si = string.si, cx = string.cx;
     asm volatile("rep movsb" : "+D"(di), "+S"(si), "+c"(cx) : : "memory");
     on_vector(14, NULL);
-    check(repairs == 1 && cx == 0 && di == string.di + 200 && si == string.si + 200, "rep movsb: %u faults, rcx %lx", repairs, cx);
+    check(repairs == 1 && cx == 0 && di == string.di + 200 && si == string.si + 200, "rep movsb: %u faults, rcx %lx",
+          repairs, cx);
     for (unsigned n = 0; n < 200; n++)
         check(((volatile u8 *)string.di)[n] == (u8)(n * 7 + 1), "rep movsb: byte %u", n);
 
@@ -200,8 +224,8 @@ static void stack(void)
     for (unsigned n = 0; n < 3; n++) {
         u64 sp = EDGE - 4 + (ops[n].write ? 8 : 0);
         struct fault f = try_call(ops[n].fn, (void *)sp);
-        check(f.vector == 14 && f.rsp == sp && f.cr2 == EDGE, "%s: vector %d rsp %lx want %lx cr2 %lx", ops[n].name, f.vector, f.rsp,
-              sp, f.cr2);
+        check(f.vector == 14 && f.rsp == sp && f.cr2 == EDGE, "%s: vector %d rsp %lx want %lx cr2 %lx", ops[n].name,
+              f.vector, f.rsp, sp, f.cr2);
         check(untouched(), "%s: a faulting instruction changed memory", ops[n].name);
     }
     idt[14].ist = 0;
@@ -212,7 +236,10 @@ static void stack(void)
     asm volatile("mov %%rsp,%0" : "=r"(here));
     check(sp == here, "PUSH RSP pushed %lx, RSP is %lx", sp, here);
     u64 value;
-    asm volatile("mov %%rsp,%%rbx; push $1; push $2; push $3; popq 8(%%rsp); mov 8(%%rsp),%0; mov %%rbx,%%rsp" : "=r"(value) : : "rbx", "memory");
+    asm volatile("mov %%rsp,%%rbx; push $1; push $2; push $3; popq 8(%%rsp); mov 8(%%rsp),%0; mov %%rbx,%%rsp"
+                 : "=r"(value)
+                 :
+                 : "rbx", "memory");
     check(value == 3, "POP m with RSP as base uses RSP after the increment: %lx", value);
 }
 

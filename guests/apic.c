@@ -1,6 +1,7 @@
 /*
- * Interrupt controllers and timers: local APIC (xAPIC and x2APIC), its timer in three modes, priorities, self and shorthand IPIs, ExtINT from the
- * 8259s, I/O APIC, 8254, HPET, ACPI PM timer, RTC (SDM volume 3 chapter 10 and the data sheets).
+ * Interrupt controllers and timers: local APIC (xAPIC and x2APIC), its timer in three modes, priorities, self and
+ * shorthand IPIs, ExtINT from the 8259s, I/O APIC, 8254, HPET, ACPI PM timer, RTC (SDM volume 3 chapter 10 and the data
+ * sheets).
  */
 #include "lib/guest.h"
 
@@ -20,7 +21,6 @@ static void pic_handler(struct regs *r)
     hits[r->vector]++;
     outb(0x20, 0x20);
 }
-
 
 /* Bounded by turns, so that a timer that never comes is a failure and not a hang. */
 static bool wait_for(volatile unsigned *what, unsigned value)

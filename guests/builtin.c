@@ -62,7 +62,8 @@ static void show_pci(void)
     static const struct {
         u16 class;
         const char *name;
-    } names[] = {{0x0600, "host bridge"}, {0x0601, "ISA bridge"}, {0x0680, "bridge"}, {0x0101, "IDE"}, {0x0200, "Ethernet"}, {0x0300, "VGA"}};
+    } names[] = {{0x0600, "host bridge"}, {0x0601, "ISA bridge"}, {0x0680, "bridge"},
+                 {0x0101, "IDE"},         {0x0200, "Ethernet"},   {0x0300, "VGA"}};
     for (unsigned d = 0; d < 32; d++)
         for (unsigned f = 0; f < 8; f++) {
             u32 id = pci_read(d, f, 0), class = pci_read(d, f, 8) >> 16;

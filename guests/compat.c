@@ -1,19 +1,20 @@
 /*
- * Compatibility mode and the ways between rings and code sizes under long mode: far jumps, calls and returns, 64-bit call gates, SYSCALL and
- * SYSRET, SYSENTER and SYSEXIT, 16- and 32-bit code with limits and wrap-around, LAR, LSL, VERR, VERW, FS and GS bases, SWAPGS.
+ * Compatibility mode and the ways between rings and code sizes under long mode: far jumps, calls and returns, 64-bit
+ * call gates, SYSCALL and SYSRET, SYSENTER and SYSEXIT, 16- and 32-bit code with limits and wrap-around, LAR, LSL,
+ * VERR, VERW, FS and GS bases, SWAPGS.
  */
 #include "lib/guest.h"
 
-#define MSR_STAR 0xc0000081
-#define MSR_LSTAR 0xc0000082
-#define MSR_SFMASK 0xc0000084
-#define MSR_FS_BASE 0xc0000100
-#define MSR_GS_BASE 0xc0000101
+#define MSR_STAR      0xc0000081
+#define MSR_LSTAR     0xc0000082
+#define MSR_SFMASK    0xc0000084
+#define MSR_FS_BASE   0xc0000100
+#define MSR_GS_BASE   0xc0000101
 #define MSR_KERNEL_GS 0xc0000102
-#define EFER 0xc0000080
+#define EFER          0xc0000080
 
-/* Runs 32- or 16-bit code at `code` (below 4 GiB) by a far call from 64-bit code; it comes back by a 32-bit far return with an
- * operand size as the frame has. Returns EAX. */
+/* Runs 32- or 16-bit code at `code` (below 4 GiB) by a far call from 64-bit code; it comes back by a 32-bit far return
+ * with an operand size as the frame has. Returns EAX. */
 static u32 far_call(u16 selector, const void *code, u32 argument)
 {
     struct {
@@ -21,17 +22,20 @@ static u32 far_call(u16 selector, const void *code, u32 argument)
         u16 selector;
     } __attribute__((packed)) target = {(u32)(u64)code, selector};
     u32 result;
-    asm volatile("lcall *%1" : "=a"(result) : "m"(target), "a"(argument) : "rbx", "rcx", "rdx", "rsi", "rdi", "memory", "cc");
+    asm volatile("lcall *%1"
+                 : "=a"(result)
+                 : "m"(target), "a"(argument)
+                 : "rbx", "rcx", "rdx", "rsi", "rdi", "memory", "cc");
     return result;
 }
 
 /* 32-bit code ends with "lret" to a 32-bit frame: lcall with a 32-bit operand pushed 4-byte CS and EIP. */
 static void code32(void)
 {
-    static const u8 inc_is_inc[] = {0x40, 0x40, 0xcb};                              /* inc eax; inc eax: REX prefixes in 64-bit code */
+    static const u8 inc_is_inc[] = {0x40, 0x40, 0xcb}; /* inc eax; inc eax: REX prefixes in 64-bit code */
     static const u8 ea_wraps[] = {0xbb, 0xff, 0xff, 0xff, 0xff, 0x8d, 0x43, 0x02, 0xcb}; /* lea eax,[ebx+2] */
-    static const u8 pushes[] = {0x68, 0x44, 0x33, 0x22, 0x11, 0x58, 0xcb};          /* push imm32; pop eax */
-    static const u8 das[] = {0x04, 0x0c, 0x27, 0xcb};                               /* add al,12; daa */
+    static const u8 pushes[] = {0x68, 0x44, 0x33, 0x22, 0x11, 0x58, 0xcb};               /* push imm32; pop eax */
+    static const u8 das[] = {0x04, 0x0c, 0x27, 0xcb};                                    /* add al,12; daa */
     check(far_call(SEL_CODE32, inc_is_inc, 5) == 7, "INC in 32-bit code");
     check(far_call(SEL_CODE32, ea_wraps, 0) == 1, "32-bit address wraps");
     check(far_call(SEL_CODE32, pushes, 0) == 0x11223344, "PUSH and POP in 32-bit code");
@@ -42,15 +46,16 @@ static void code32(void)
 static u8 code16_area[65536 + 64] __attribute__((aligned(16)));
 static void set_descriptor(unsigned selector, u32 base, u32 limit, u32 attr)
 {
-    gdt[selector / 8] = (u64)(limit & 0xffff) | (u64)(base & 0xffffff) << 16 | (u64)(attr & 0xf0ff) << 40 | (u64)(limit >> 16 & 15) << 48 |
-                        (u64)(base >> 24) << 56;
+    gdt[selector / 8] = (u64)(limit & 0xffff) | (u64)(base & 0xffffff) << 16 | (u64)(attr & 0xf0ff) << 40 |
+                        (u64)(limit >> 16 & 15) << 48 | (u64)(base >> 24) << 56;
 }
 
 static void code16(void)
 {
     u32 base = (u32)(u64)code16_area;
     set_descriptor(SEL_FREE, base, 0xffff, 0x9b);
-    static const u8 body[] = {0xb8, 0x34, 0x12, 0x05, 0x01, 0x00, 0x66, 0x0f, 0xb7, 0xc0, 0x66, 0xcb}; /* mov ax; add ax,1; movzx eax,ax; lret */
+    static const u8 body[] = {0xb8, 0x34, 0x12, 0x05, 0x01, 0x00,
+                              0x66, 0x0f, 0xb7, 0xc0, 0x66, 0xcb}; /* mov ax; add ax,1; movzx eax,ax; lret */
     for (unsigned n = 0; n < sizeof(body); n++)
         code16_area[0x100 + n] = body[n];
     check(far_call(SEL_FREE, (void *)0x100, 0) == 0x1235, "16-bit code");
@@ -67,7 +72,8 @@ static void limits(void)
     set_descriptor(SEL_FREE, base, 0x1ff, 0x409b);
     code16_area[0x1ff] = 0x90, code16_area[0x200] = 0xcb; /* the NOP is inside, the RET is not */
     struct fault f = try_call(beyond_limit, (void *)0x1ff);
-    check(f.vector == 13 && f.error == 0 && f.rip == 0x200, "running over the limit: %d %lx rip %lx", f.vector, f.error, f.rip);
+    check(f.vector == 13 && f.error == 0 && f.rip == 0x200, "running over the limit: %d %lx rip %lx", f.vector, f.error,
+          f.rip);
     f = try_call(beyond_limit, (void *)0x200);
     check(f.vector == 13 && f.error == 0, "far call beyond the limit: %d %lx", f.vector, f.error);
 }
@@ -150,7 +156,8 @@ static void call_gate(void)
     gdt[SEL_FREE / 8 + 1] = a >> 32;
     struct fault f = try_user(user_gate, NULL);
     check(f.vector == -1, "call gate: vector %d error %lx rip %lx", f.vector, f.error, f.rip);
-    check(gate_frame[1] == SEL_USER_CODE64 && gate_frame[3] == SEL_USER_DATA, "gate's frame: cs %lx ss %lx", gate_frame[1], gate_frame[3]);
+    check(gate_frame[1] == SEL_USER_CODE64 && gate_frame[3] == SEL_USER_DATA, "gate's frame: cs %lx ss %lx",
+          gate_frame[1], gate_frame[3]);
     check(gate_rsp == tss.rsp[0] - 32, "gate's stack %lx, TSS %lx", gate_rsp, tss.rsp[0]);
     gdt[SEL_FREE / 8] &= ~(3ull << 45); /* DPL 0 */
     f = try_user(user_gate, NULL);
@@ -184,7 +191,8 @@ static void syscall(void)
     wrmsr(MSR_SFMASK, 0x200);
     struct fault f = try_user(user_syscall, NULL);
     check(f.vector == -1, "SYSCALL and SYSRET: %d error %lx rip %lx", f.vector, f.error, f.rip);
-    check((syscall_seen[1] & 0x200) && !(syscall_seen[2] & 0x200), "R11 %lx, flags inside %lx", syscall_seen[1], syscall_seen[2]);
+    check((syscall_seen[1] & 0x200) && !(syscall_seen[2] & 0x200), "R11 %lx, flags inside %lx", syscall_seen[1],
+          syscall_seen[2]);
     check(syscall_seen[0] > USER_BASE, "RCX %lx", syscall_seen[0]);
     wrmsr(EFER, efer);
 }

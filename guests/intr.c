@@ -1,6 +1,6 @@
 /*
- * Interrupts and exceptions in 64-bit mode: gates and their checks, error codes, IST, software interrupts, shadows, single-step,
- * breakpoints, NMI blocking, double fault (SDM volume 3 chapters 6 and 17).
+ * Interrupts and exceptions in 64-bit mode: gates and their checks, error codes, IST, software interrupts, shadows,
+ * single-step, breakpoints, NMI blocking, double fault (SDM volume 3 chapters 6 and 17).
  */
 #include "lib/guest.h"
 
@@ -24,8 +24,8 @@ static void run_bytes(void *arg)
 static void expect(const char *what, const u8 *code, int vector, u64 error)
 {
     struct fault f = try_call(run_bytes, (void *)code);
-    check(f.vector == vector && (vector < 0 || f.error == error), "%s: vector %d error %lx, want %d %lx", what, f.vector, f.error, vector,
-          error);
+    check(f.vector == vector && (vector < 0 || f.error == error), "%s: vector %d error %lx, want %d %lx", what,
+          f.vector, f.error, vector, error);
     if (vector >= 0 && vector != 3 && vector != 4 && vector != 1)
         check(f.rip == (u64)code, "%s: rip %lx, want %lx", what, f.rip, (u64)code);
 }
@@ -113,7 +113,8 @@ static void from_user(void)
     f = try_user(user_int, NULL);
     check(f.vector == 0x90 && (f.cs & 3) == 3, "INT n through a gate of DPL 3: %d", f.vector);
     f = try_user(user_int3, NULL);
-    check(f.vector == 3 && f.rip == (u64)user_addr((void *)user_int3) + (f.rip & 0xfff) - ((u64)user_int3 & 0xfff), "INT3: %d", f.vector);
+    check(f.vector == 3 && f.rip == (u64)user_addr((void *)user_int3) + (f.rip & 0xfff) - ((u64)user_int3 & 0xfff),
+          "INT3: %d", f.vector);
     idt[0x90].type = 0x8e, idt[3].type = 0x8e;
     check(try_user(user_hlt, NULL).vector == 13, "HLT at CPL 3");
     check(try_user(user_cli, NULL).vector == 13, "CLI at CPL 3");
@@ -151,7 +152,8 @@ static void shadows(void)
     asm volatile("movl $0x40092, 0x300(%0)" : : "r"(APIC_BASE) : "memory");
     check(count == 0, "interrupt with IF 0");
     asm volatile("nop; nop; sti; sti_next: nop; sti_after: nop; cli" : : : "memory");
-    check(count == 1 && seen_rip == (u64)sti_after, "after STI: count %u rip %lx want %lx", count, seen_rip, (u64)sti_after);
+    check(count == 1 && seen_rip == (u64)sti_after, "after STI: count %u rip %lx want %lx", count, seen_rip,
+          (u64)sti_after);
     apic_write(0xb0, 0);
     (void)sti_next;
 
@@ -196,13 +198,17 @@ static void single_step(void)
     on_vector(1, debug_handler);
     count = 0;
     asm volatile("pushfq; orl $0x100,(%%rsp); popfq; nop; step_two: nop" : : : "memory", "cc");
-    check(count == 1 && seen_rip == (u64)step_two, "single-step: count %u rip %lx want %lx", count, seen_rip, (u64)step_two);
+    check(count == 1 && seen_rip == (u64)step_two, "single-step: count %u rip %lx want %lx", count, seen_rip,
+          (u64)step_two);
     check((seen_dr6 & 0x400f) == 0x4000, "DR6.BS: %lx", seen_dr6);
 
     /* MOV SS holds the trap back behind the next instruction. */
     extern char step_ss[];
     count = 0;
-    asm volatile("mov %%ss,%%eax; pushfq; orl $0x100,(%%rsp); popfq; mov %%eax,%%ss; nop; step_ss: nop" : : : "rax", "memory", "cc");
+    asm volatile("mov %%ss,%%eax; pushfq; orl $0x100,(%%rsp); popfq; mov %%eax,%%ss; nop; step_ss: nop"
+                 :
+                 :
+                 : "rax", "memory", "cc");
     check(count == 1, "single-step over MOV SS: count %u", count);
     check(seen_rip == (u64)step_ss, "single-step over MOV SS: rip %lx want %lx", seen_rip, (u64)step_ss);
 }
@@ -215,16 +221,16 @@ static void breakpoints(void)
     count = 0;
     asm volatile("mov %0,%%dr0; mov %1,%%dr7" : : "r"((u64)bp_insn), "r"(0x402ull));
     asm volatile("nop; bp_insn: nop; nop" : : : "memory");
-    check(count == 1 && seen_rip == (u64)bp_insn && (seen_dr6 & 0xf) == 1, "breakpoint: count %u rip %lx dr6 %lx", count, seen_rip,
-          seen_dr6);
+    check(count == 1 && seen_rip == (u64)bp_insn && (seen_dr6 & 0xf) == 1, "breakpoint: count %u rip %lx dr6 %lx",
+          count, seen_rip, seen_dr6);
     /* Data write breakpoint, 4 bytes: a trap after the store. */
     count = 0;
     asm volatile("mov %0,%%dr1; mov %1,%%dr7" : : "r"((u64)data), "r"(0x400ull | 8 | 0xdull << 20));
     (void)data[0];
     check(count == 0, "a write breakpoint fired on a read");
     asm volatile("movl $1,%0; bp_after_write: nop" : "=m"(data[0]) : : "memory");
-    check(count == 1 && seen_rip == (u64)bp_after_write && (seen_dr6 & 0xf) == 2, "watch: count %u rip %lx want %lx dr6 %lx", count,
-          seen_rip, (u64)bp_after_write, seen_dr6);
+    check(count == 1 && seen_rip == (u64)bp_after_write && (seen_dr6 & 0xf) == 2,
+          "watch: count %u rip %lx want %lx dr6 %lx", count, seen_rip, (u64)bp_after_write, seen_dr6);
     data[1] = 1;
     check(count == 1, "watch fired outside its range");
     asm volatile("movb $1,%0" : "=m"(*((volatile u8 *)data + 3)) : : "memory");
@@ -284,14 +290,17 @@ static void nmi(void)
 /* IRET to a non-canonical rip: #GP(0) at the IRET itself. POPF and IRET with every flag. */
 static void iret_checks(void)
 {
-    struct fault f = try_call(run_bytes, CODE(0x48, 0x89, 0xe0,             /* mov rax, rsp */
-                                              0x6a, 0x10, 0x50,             /* push 0x10; push rax */
-                                              0x9c, 0x6a, 0x08,             /* pushf; push 8 */
+    struct fault f = try_call(run_bytes, CODE(0x48, 0x89, 0xe0,                            /* mov rax, rsp */
+                                              0x6a, 0x10, 0x50,                            /* push 0x10; push rax */
+                                              0x9c, 0x6a, 0x08,                            /* pushf; push 8 */
                                               0x48, 0xb9, 0, 0, 0, 0, 0, 0, 0, 0x80, 0x51, /* push non-canonical */
                                               0x48, 0xcf));
     check(f.vector == 13 && f.error == 0, "IRET to a non-canonical address: %d %lx", f.vector, f.error);
     u64 flags;
-    asm volatile("pushfq; pop %%rbx; push $0x240cd5; popfq; pushfq; pop %0; push %%rbx; popfq" : "=r"(flags) : : "rbx", "memory", "cc");
+    asm volatile("pushfq; pop %%rbx; push $0x240cd5; popfq; pushfq; pop %0; push %%rbx; popfq"
+                 : "=r"(flags)
+                 :
+                 : "rbx", "memory", "cc");
     check((flags & 0x247fd5) == 0x240cd5, "POPF/PUSHF: %lx", flags);
 }
 

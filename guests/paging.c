@@ -1,17 +1,17 @@
 /*
- * 4-level paging: every combination of rights in the PTE and the PDE against every kind of access under every setting of CR0.WP,
- * CR4.SMEP, CR4.SMAP, EFLAGS.AC and EFER.NXE: whether it faults, the error code, CR2, and the accessed and dirty bits (SDM volume 3
- * sections 4.6 to 4.8). Then large pages, reserved bits, INVLPG, global pages and PCIDs.
+ * 4-level paging: every combination of rights in the PTE and the PDE against every kind of access under every setting
+ * of CR0.WP, CR4.SMEP, CR4.SMAP, EFLAGS.AC and EFER.NXE: whether it faults, the error code, CR2, and the accessed and
+ * dirty bits (SDM volume 3 sections 4.6 to 4.8). Then large pages, reserved bits, INVLPG, global pages and PCIDs.
  */
 #include "lib/guest.h"
 
-#define CR4_PGE (1ull << 7)
+#define CR4_PGE   (1ull << 7)
 #define CR4_PCIDE (1ull << 17)
-#define CR4_SMEP (1ull << 20)
-#define CR4_SMAP (1ull << 21)
-#define CR0_WP (1ull << 16)
-#define EFER 0xc0000080
-#define EFER_NXE (1ull << 11)
+#define CR4_SMEP  (1ull << 20)
+#define CR4_SMAP  (1ull << 21)
+#define CR0_WP    (1ull << 16)
+#define EFER      0xc0000080
+#define EFER_NXE  (1ull << 11)
 
 enum { ERR_P = 1, ERR_W = 2, ERR_U = 4, ERR_RSVD = 8, ERR_I = 16 };
 
@@ -24,7 +24,8 @@ static bool has_smep, has_smap, has_pcid, has_invpcid, has_1g;
 enum access { READ, WRITE, FETCH, USER_READ, USER_WRITE, USER_FETCH, ACCESSES };
 static const char *const access_name[] = {"read", "write", "fetch", "user read", "user write", "user fetch"};
 
-struct try {
+struct
+try {
     u64 va;
     bool ac;
 };
@@ -148,14 +149,15 @@ static void one_case(u64 dir, u64 page, enum access a, const struct setting *s)
     u64 after = *pte, dir_after = *pde;
     *pde = table | PTE_P | PTE_W | PTE_U;
 
-    check(got == want, "%s pde %lx pte %lx wp %d smep %d smap %d nxe %d ac %d: got %d, want %d", access_name[a], dir, page, s->wp,
-          s->smep, s->smap, s->nxe, s->ac, got, want);
+    check(got == want, "%s pde %lx pte %lx wp %d smep %d smap %d nxe %d ac %d: got %d, want %d", access_name[a], dir,
+          page, s->wp, s->smep, s->smap, s->nxe, s->ac, got, want);
     if (want >= 0) {
         check(f.vector != 14 || f.cr2 == TEST_VA + (a == FETCH || a == USER_FETCH ? 0 : 8), "cr2 %lx", f.cr2);
         check(!(after & PTE_D), "dirty after a fault: %lx", after);
     } else {
         bool write = a == WRITE || a == USER_WRITE;
-        check(after & PTE_A && dir_after & PTE_A, "%s: not accessed: pte %lx pde %lx", access_name[a], after, dir_after);
+        check(after & PTE_A && dir_after & PTE_A, "%s: not accessed: pte %lx pde %lx", access_name[a], after,
+              dir_after);
         check(!!(after & PTE_D) == write, "%s: dirty bit is wrong: %lx", access_name[a], after);
     }
 }
@@ -175,8 +177,8 @@ static void rights(void)
     apply(&(struct setting){.wp = true, .nxe = true});
 }
 
-/* A right that was taken away by a store to the entry holds at the latest after INVLPG; one that was given holds at once after
- * the fault (the processor must not cache a missing translation). */
+/* A right that was taken away by a store to the entry holds at the latest after INVLPG; one that was given holds at
+ * once after the fault (the processor must not cache a missing translation). */
 static void invalidation(void)
 {
     *pte = (u64)target | PTE_P;
@@ -209,7 +211,8 @@ static void reserved_bits(void)
         *pte = (u64)target | PTE_P | PTE_W | 1ull << bit;
         invlpg((void *)TEST_VA);
         struct fault f = try_call(do_read, &(struct try){TEST_VA, 0});
-        check(f.vector == 14 && f.error == (ERR_P | ERR_RSVD), "reserved bit %u: vector %d error %lx", bit, f.vector, f.error);
+        check(f.vector == 14 && f.error == (ERR_P | ERR_RSVD), "reserved bit %u: vector %d error %lx", bit, f.vector,
+              f.error);
     }
     *pte = (u64)target | PTE_P | PTE_W;
     invlpg((void *)TEST_VA);

@@ -1,6 +1,6 @@
 /*
- * 32-bit protected mode: segment limits and types, expand-down, call gates with parameters, hardware task switches, virtual-8086
- * mode, 32-bit and PAE paging (SDM volume 3 chapters 3 to 7 and 20).
+ * 32-bit protected mode: segment limits and types, expand-down, call gates with parameters, hardware task switches,
+ * virtual-8086 mode, 32-bit and PAE paging (SDM volume 3 chapters 3 to 7 and 20).
  */
 #include "lib/guest32.h"
 
@@ -15,13 +15,19 @@ struct probe {
 static void read_through(void *arg)
 {
     struct probe *p = arg;
-    asm volatile("push %%es; mov %w0,%%es; mov %%es:(%1),%%eax; pop %%es" : : "r"((u32)p->selector), "r"(p->offset) : "eax", "memory");
+    asm volatile("push %%es; mov %w0,%%es; mov %%es:(%1),%%eax; pop %%es"
+                 :
+                 : "r"((u32)p->selector), "r"(p->offset)
+                 : "eax", "memory");
 }
 
 static void write_through(void *arg)
 {
     struct probe *p = arg;
-    asm volatile("push %%es; mov %w0,%%es; movl $0,%%es:(%1); pop %%es" : : "r"((u32)p->selector), "r"(p->offset) : "memory");
+    asm volatile("push %%es; mov %w0,%%es; movl $0,%%es:(%1); pop %%es"
+                 :
+                 : "r"((u32)p->selector), "r"(p->offset)
+                 : "memory");
 }
 
 static int vector_of(void (*fn)(void *), u16 selector, u32 offset)
@@ -37,13 +43,15 @@ static void limits(void)
     check(vector_of(read_through, SEL_FREE, 0xffd) == 13, "a dword over the limit");
     check(vector_of(read_through, SEL_FREE, 0xffffffff) == 13, "an offset that wraps");
     set_descriptor(SEL_FREE, (u32)area, 0xf, 0xc093);
-    check(vector_of(read_through, SEL_FREE, 0xfffc) == -1 && vector_of(read_through, SEL_FREE, 0xfffd) == 13, "page granularity");
+    check(vector_of(read_through, SEL_FREE, 0xfffc) == -1 && vector_of(read_through, SEL_FREE, 0xfffd) == 13,
+          "page granularity");
     set_descriptor(SEL_FREE, (u32)area, 0xfff, 0x4097); /* expand-down, 32-bit: valid from 0x1000 up */
     check(vector_of(read_through, SEL_FREE, 0xfff) == 13, "expand-down: the limit itself");
     check(vector_of(read_through, SEL_FREE, 0x1000) == -1, "expand-down: above the limit");
     check(vector_of(read_through, SEL_FREE, 0xfffffffd) == 13, "expand-down: over the top");
     set_descriptor(SEL_FREE, (u32)area, 0xfff, 0x0097); /* 16-bit: up to 0xffff */
-    check(vector_of(read_through, SEL_FREE, 0xfffc) == -1 && vector_of(read_through, SEL_FREE, 0xfffd) == 13, "expand-down of 16 bits");
+    check(vector_of(read_through, SEL_FREE, 0xfffc) == -1 && vector_of(read_through, SEL_FREE, 0xfffd) == 13,
+          "expand-down of 16 bits");
     set_descriptor(SEL_FREE, (u32)area, 0xfff, 0x4091);
     check(vector_of(read_through, SEL_FREE, 0) == -1 && vector_of(write_through, SEL_FREE, 0) == 13, "read-only data");
     set_descriptor(SEL_FREE, (u32)area, 0xfff, 0x409b);
@@ -67,7 +75,10 @@ asm(".text\n"
     "lret $12\n");
 static void user_gate(void *arg)
 {
-    asm volatile("mov %%esp,%%ebx; push $0x33; push $0x22; push $0x11; lcall %0,$0; sub %%esp,%%ebx; mov %%ebx,%%ecx" : : "i"(SEL_FREE | 3) : "ebx", "ecx", "memory");
+    asm volatile("mov %%esp,%%ebx; push $0x33; push $0x22; push $0x11; lcall %0,$0; sub %%esp,%%ebx; mov %%ebx,%%ecx"
+                 :
+                 : "i"(SEL_FREE | 3)
+                 : "ebx", "ecx", "memory");
 }
 
 static void gates(void)
@@ -102,8 +113,17 @@ static void task_body(void)
 
 static void make_task(void (*entry)(void))
 {
-    task = (struct tss32){.eip = (u32)entry, .eflags = 2, .esp = (u32)(task_stack + sizeof(task_stack) - 16), .cs = SEL_CODE, .ss = SEL_DATA,
-                          .ds = SEL_DATA, .es = SEL_DATA, .fs = SEL_DATA, .gs = SEL_DATA, .iomap = sizeof(task), .ebx = 0x12345678,
+    task = (struct tss32){.eip = (u32)entry,
+                          .eflags = 2,
+                          .esp = (u32)(task_stack + sizeof(task_stack) - 16),
+                          .cs = SEL_CODE,
+                          .ss = SEL_DATA,
+                          .ds = SEL_DATA,
+                          .es = SEL_DATA,
+                          .fs = SEL_DATA,
+                          .gs = SEL_DATA,
+                          .iomap = sizeof(task),
+                          .ebx = 0x12345678,
                           .cr3 = read_cr3()};
     set_descriptor(SEL_FREE + 8, (u32)&task, sizeof(task) - 1, 0x0089);
 }
@@ -120,7 +140,8 @@ static void task_switches(void)
         struct fault f = try_call(task_call, NULL);
         check(f.vector == -1 && task_runs == n, "CALL to a TSS: %d error %x runs %u", f.vector, f.error, task_runs);
         check(task_saw_link == SEL_TSS && (task_eflags & 0x4000), "link %x eflags %x", task_saw_link, task_eflags);
-        check((gdt[(SEL_FREE + 8) / 8] >> 40 & 0xf) == 9 && (gdt[SEL_TSS / 8] >> 40 & 0xf) == 0xb, "busy bits after the return");
+        check((gdt[(SEL_FREE + 8) / 8] >> 40 & 0xf) == 9 && (gdt[SEL_TSS / 8] >> 40 & 0xf) == 0xb,
+              "busy bits after the return");
         check(read_cr0() & 8, "CR0.TS after a task switch");
         asm volatile("clts");
     }
@@ -167,7 +188,9 @@ static void double_fault(void)
     set_gate(8, 0, SEL_FREE + 8, 0x85);
     set_gate(13, 0, SEL_CODE, 0x0e); /* not present */
     asm volatile("push %%ebp; mov %%esp,%%ebp; movl $1f,%0; mov $0xfff8,%%eax; mov %%eax,%%es; 1: pop %%ebp"
-                 : "=m"(df_return_eip) : : "eax", "ebx", "ecx", "edx", "esi", "edi", "memory");
+                 : "=m"(df_return_eip)
+                 :
+                 : "eax", "ebx", "ecx", "edx", "esi", "edi", "memory");
     asm volatile("clts; mov %0,%%es" : : "r"(SEL_DATA));
     idt[8] = save8, idt[12] = save12, idt[13] = save14;
     check(df_taken == 1 && df_error == 0, "double fault task: taken %u error %x", df_taken, df_error);
@@ -179,7 +202,10 @@ static void double_fault(void)
 static void v86_enter(void *arg)
 {
     asm volatile("pushl $0x4444; pushl $0x3333; pushl $0x2222; pushl $0x1111; pushl $0x3000; pushl $0x1000\n"
-                 "push %0; pushl $0x2000; pushl $0; iretl" : : "r"((u32)arg) : "memory");
+                 "push %0; pushl $0x2000; pushl $0; iretl"
+                 :
+                 : "r"((u32)arg)
+                 : "memory");
 }
 
 static struct fault v86_run(const u8 *code, unsigned size, u32 eflags)
@@ -193,8 +219,8 @@ static struct fault v86_run(const u8 *code, unsigned size, u32 eflags)
 static void virtual_8086(void)
 {
     struct fault f = V86(0x200, 0x90, 0xf4); /* HLT: privileged */
-    check(f.vector == 13 && f.error == 0 && f.eip == 1 && f.cs == 0x2000 && (f.eflags & 0x20000), "HLT in v86: %d eip %x cs %x eflags %x",
-          f.vector, f.eip, f.cs, f.eflags);
+    check(f.vector == 13 && f.error == 0 && f.eip == 1 && f.cs == 0x2000 && (f.eflags & 0x20000),
+          "HLT in v86: %d eip %x cs %x eflags %x", f.vector, f.eip, f.cs, f.eflags);
     f = V86(0x200, 0xcd, 0x20);
     check(f.vector == 13 && f.eip == 0, "INT n with IOPL 0: %d", f.vector);
     f = V86(0x3200, 0xcd, 0x81);

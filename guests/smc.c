@@ -1,6 +1,7 @@
 /*
- * Self-modifying code: a store must be seen by the very next instruction fetched from there (SDM volume 3 section 11.6: on the
- * same processor without serialisation, as all processors since the Pentium do when the linear address is the same).
+ * Self-modifying code: a store must be seen by the very next instruction fetched from there (SDM volume 3 section 11.6:
+ * on the same processor without serialisation, as all processors since the Pentium do when the linear address is the
+ * same).
  */
 #include "lib/guest.h"
 
@@ -53,15 +54,19 @@ static void loop_behind(void)
 {
     u32 sum;
     asm volatile("xor %%eax,%%eax\n mov $50,%%ecx\n"
-                 "call smc_loop" : "=a"(sum) : : "rcx", "rdx", "memory");
+                 "call smc_loop"
+                 : "=a"(sum)
+                 :
+                 : "rcx", "rdx", "memory");
     asm volatile(".pushsection .data.code, \"aw\"\n"
                  "smc_loop:\n"
                  "1: .byte 0x05\n"
-                 "2: .long 0\n"            /* add $imm, %eax */
+                 "2: .long 0\n" /* add $imm, %eax */
                  "incl 2b(%%rip)\n"
                  "dec %%ecx\n jnz 1b\n"
                  "movl $0, 2b(%%rip)\n"
-                 "ret\n.popsection" ::: "memory");
+                 "ret\n.popsection" ::
+                     : "memory");
     check(sum == 49 * 50 / 2, "loop summed %u", sum);
 }
 
@@ -114,7 +119,10 @@ static void by_every_writer(void)
         put_return(image, n + 77);
         __builtin_memcpy(&word, image, 8);
         word2 = word;
-        asm volatile("mov %%rsp,%%rdx\n lea 8(%1),%%rsp\n push %0\n mov %%rdx,%%rsp" : : "r"(word2), "r"(code) : "rdx", "memory");
+        asm volatile("mov %%rsp,%%rdx\n lea 8(%1),%%rsp\n push %0\n mov %%rdx,%%rsp"
+                     :
+                     : "r"(word2), "r"(code)
+                     : "rdx", "memory");
         check(run() == n + 77, "push");
 
         u32 old = n + 77, new = n + 99;

@@ -1,6 +1,6 @@
 /*
- * Several processors: start-up, locked operations, message passing in order, cross-modifying code, TLB shootdown by IPI,
- * split locks. Run with any number of processors; with one it checks what one can.
+ * Several processors: start-up, locked operations, message passing in order, cross-modifying code, TLB shootdown by
+ * IPI, split locks. Run with any number of processors; with one it checks what one can.
  */
 #include "lib/guest.h"
 
@@ -186,7 +186,8 @@ void test(void)
     print("%u processors\n", cpus);
     locked();
     run_all(with_lock, NULL);
-    check(plain[0][0] == (u64)ROUNDS / 4 * cpus && plain[1][0] == plain[0][0], "lock by XCHG: %lu %lu", plain[0][0], plain[1][0]);
+    check(plain[0][0] == (u64)ROUNDS / 4 * cpus && plain[1][0] == plain[0][0], "lock by XCHG: %lu %lu", plain[0][0],
+          plain[1][0]);
     messages();
     cross_modify();
     shootdown();

@@ -1,10 +1,10 @@
 /*
  * The run-time of the test guests: what a freestanding 64-bit guest needs to try something, see what happens and say
- * so. A guest defines `void test(void)`, calls check() for each fact, and the run-time prints PASS or FAIL on COM1 and leaves by the
- * debug exit (port 0xf4): status 1 for PASS, 3 for FAIL.
+ * so. A guest defines `void test(void)`, calls check() for each fact, and the run-time prints PASS or FAIL on COM1 and
+ * leaves by the debug exit (port 0xf4): status 1 for PASS, 3 for FAIL.
  *
- * Memory: low 4 GiB are mapped one to one for the supervisor by 2 MiB pages; the low 1 GiB is mapped again at USER_BASE with the
- * user bit, so that user_addr(p) is where CPL 3 sees p.
+ * Memory: low 4 GiB are mapped one to one for the supervisor by 2 MiB pages; the low 1 GiB is mapped again at USER_BASE
+ * with the user bit, so that user_addr(p) is where CPL 3 sees p.
  */
 #ifndef GUEST_H
 #define GUEST_H
@@ -12,7 +12,7 @@
 #include "lib/print.h"
 
 #define USER_BASE 0x8000000000ull
-#define PAGE 4096ull
+#define PAGE      4096ull
 
 /* Selectors of the initial GDT (start64.S). */
 enum {
@@ -93,35 +93,103 @@ unsigned this_cpu(void); /* by APIC ID */
 
 u32 random32(void);
 
-static inline u8 inb(u16 port) { u8 v; asm volatile("inb %1,%0" : "=a"(v) : "Nd"(port)); return v; }
-static inline u16 inw(u16 port) { u16 v; asm volatile("inw %1,%0" : "=a"(v) : "Nd"(port)); return v; }
-static inline u32 inl(u16 port) { u32 v; asm volatile("inl %1,%0" : "=a"(v) : "Nd"(port)); return v; }
-static inline void outb(u16 port, u8 v) { asm volatile("outb %0,%1" : : "a"(v), "Nd"(port)); }
-static inline void outw(u16 port, u16 v) { asm volatile("outw %0,%1" : : "a"(v), "Nd"(port)); }
-static inline void outl(u16 port, u32 v) { asm volatile("outl %0,%1" : : "a"(v), "Nd"(port)); }
+static inline u8 inb(u16 port)
+{
+    u8 v;
+    asm volatile("inb %1,%0" : "=a"(v) : "Nd"(port));
+    return v;
+}
+static inline u16 inw(u16 port)
+{
+    u16 v;
+    asm volatile("inw %1,%0" : "=a"(v) : "Nd"(port));
+    return v;
+}
+static inline u32 inl(u16 port)
+{
+    u32 v;
+    asm volatile("inl %1,%0" : "=a"(v) : "Nd"(port));
+    return v;
+}
+static inline void outb(u16 port, u8 v)
+{
+    asm volatile("outb %0,%1" : : "a"(v), "Nd"(port));
+}
+static inline void outw(u16 port, u16 v)
+{
+    asm volatile("outw %0,%1" : : "a"(v), "Nd"(port));
+}
+static inline void outl(u16 port, u32 v)
+{
+    asm volatile("outl %0,%1" : : "a"(v), "Nd"(port));
+}
 
-#define DEFINE_CR(n)                                                                                \
-    static inline u64 read_cr##n(void) { u64 v; asm volatile("mov %%cr" #n ",%0" : "=r"(v)); return v; } \
-    static inline void write_cr##n(u64 v) { asm volatile("mov %0,%%cr" #n : : "r"(v) : "memory"); }
+#define DEFINE_CR(n)                                                                                                   \
+    static inline u64 read_cr##n(void)                                                                                 \
+    {                                                                                                                  \
+        u64 v;                                                                                                         \
+        asm volatile("mov %%cr" #n ",%0" : "=r"(v));                                                                   \
+        return v;                                                                                                      \
+    }                                                                                                                  \
+    static inline void write_cr##n(u64 v)                                                                              \
+    {                                                                                                                  \
+        asm volatile("mov %0,%%cr" #n : : "r"(v) : "memory");                                                          \
+    }
 DEFINE_CR(0)
 DEFINE_CR(2)
 DEFINE_CR(3)
 DEFINE_CR(4)
 DEFINE_CR(8)
 
-static inline u64 rdmsr(u32 msr) { u32 a, d; asm volatile("rdmsr" : "=a"(a), "=d"(d) : "c"(msr)); return (u64)d << 32 | a; }
-static inline void wrmsr(u32 msr, u64 v) { asm volatile("wrmsr" : : "c"(msr), "a"((u32)v), "d"((u32)(v >> 32)) : "memory"); }
-static inline u64 rdtsc(void) { u32 a, d; asm volatile("rdtsc" : "=a"(a), "=d"(d) : : "memory"); return (u64)d << 32 | a; }
-static inline void invlpg(const volatile void *p) { asm volatile("invlpg (%0)" : : "r"(p) : "memory"); }
-static inline void cpuid(u32 leaf, u32 sub, u32 out[4]) { asm volatile("cpuid" : "=a"(out[0]), "=b"(out[1]), "=c"(out[2]), "=d"(out[3]) : "a"(leaf), "c"(sub)); }
-static inline u64 read_rflags(void) { u64 v; asm volatile("pushfq; pop %0" : "=r"(v)); return v; }
-static inline void cli(void) { asm volatile("cli" : : : "memory"); }
-static inline void sti(void) { asm volatile("sti" : : : "memory"); }
+static inline u64 rdmsr(u32 msr)
+{
+    u32 a, d;
+    asm volatile("rdmsr" : "=a"(a), "=d"(d) : "c"(msr));
+    return (u64)d << 32 | a;
+}
+static inline void wrmsr(u32 msr, u64 v)
+{
+    asm volatile("wrmsr" : : "c"(msr), "a"((u32)v), "d"((u32)(v >> 32)) : "memory");
+}
+static inline u64 rdtsc(void)
+{
+    u32 a, d;
+    asm volatile("rdtsc" : "=a"(a), "=d"(d) : : "memory");
+    return (u64)d << 32 | a;
+}
+static inline void invlpg(const volatile void *p)
+{
+    asm volatile("invlpg (%0)" : : "r"(p) : "memory");
+}
+static inline void cpuid(u32 leaf, u32 sub, u32 out[4])
+{
+    asm volatile("cpuid" : "=a"(out[0]), "=b"(out[1]), "=c"(out[2]), "=d"(out[3]) : "a"(leaf), "c"(sub));
+}
+static inline u64 read_rflags(void)
+{
+    u64 v;
+    asm volatile("pushfq; pop %0" : "=r"(v));
+    return v;
+}
+static inline void cli(void)
+{
+    asm volatile("cli" : : : "memory");
+}
+static inline void sti(void)
+{
+    asm volatile("sti" : : : "memory");
+}
 
 /* The local APIC, in xAPIC mode unless the guest changed it. */
 #define APIC_BASE 0xfee00000ull
-static inline u32 apic_read(u32 reg) { return *(volatile u32 *)(APIC_BASE + reg); }
-static inline void apic_write(u32 reg, u32 v) { *(volatile u32 *)(APIC_BASE + reg) = v; }
+static inline u32 apic_read(u32 reg)
+{
+    return *(volatile u32 *)(APIC_BASE + reg);
+}
+static inline void apic_write(u32 reg, u32 v)
+{
+    *(volatile u32 *)(APIC_BASE + reg) = v;
+}
 void apic_enable(void);
 
 void test(void);

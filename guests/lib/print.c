@@ -58,7 +58,9 @@ static void vprint(const char *fmt, va_list ap)
             is_long++, fmt++;
         unsigned long long v = 0;
         if (*fmt == 'x' || *fmt == 'u')
-            v = is_long == 2 ? va_arg(ap, unsigned long long) : is_long ? va_arg(ap, unsigned long) : va_arg(ap, unsigned);
+            v = is_long == 2 ? va_arg(ap, unsigned long long)
+                : is_long    ? va_arg(ap, unsigned long)
+                             : va_arg(ap, unsigned);
         switch (*fmt) {
         case 'x':
             put_number(v, 16, width, pad);

@@ -1,7 +1,8 @@
 /* The 32-bit run-time. See guest32.h. */
 #include "lib/guest32.h"
 
-struct catch {
+struct catch
+{
     u32 esp;
     bool active;
     struct fault fault;
@@ -31,13 +32,14 @@ void set_gate(unsigned vector, u32 offset, u16 selector, u8 type)
 
 void set_descriptor(unsigned selector, u32 base, u32 limit, u32 attr)
 {
-    gdt[selector / 8] = (u64)(limit & 0xffff) | (u64)(base & 0xffffff) << 16 | (u64)(attr & 0xf0ff) << 40 | (u64)(limit >> 16 & 15) << 48 |
-                        (u64)(base >> 24) << 56;
+    gdt[selector / 8] = (u64)(limit & 0xffff) | (u64)(base & 0xffffff) << 16 | (u64)(attr & 0xf0ff) << 40 |
+                        (u64)(limit >> 16 & 15) << 48 | (u64)(base >> 24) << 56;
 }
 
 void set_call_gate(unsigned selector, u16 target, u32 offset, unsigned parameters, u8 type)
 {
-    gdt[selector / 8] = (offset & 0xffff) | (u64)target << 16 | (u64)parameters << 32 | (u64)type << 40 | (u64)(offset >> 16) << 48;
+    gdt[selector / 8] =
+        (offset & 0xffff) | (u64)target << 16 | (u64)parameters << 32 | (u64)type << 40 | (u64)(offset >> 16) << 48;
 }
 
 void on_vector(unsigned vector, handler_fn *fn)
@@ -52,7 +54,8 @@ void interrupt_dispatch(struct regs32 *r)
         return;
     }
     if (!catch.active) {
-        print("unexpected vector %u error %x eip %x cs %x eflags %x cr2 %x\n", r->vector, r->error, r->eip, r->cs, r->eflags, read_cr2());
+        print("unexpected vector %u error %x eip %x cs %x eflags %x cr2 %x\n", r->vector, r->error, r->eip, r->cs,
+              r->eflags, read_cr2());
         check(false, "unexpected exception");
         finish();
     }

@@ -3,7 +3,8 @@
 
 #define MAX_CPUS 64
 
-struct catch {
+struct catch
+{
     u64 rsp;
     bool active;
     struct fault fault;
@@ -47,8 +48,8 @@ void interrupt_dispatch(struct regs *r)
     }
     struct catch *c = &catches[this_cpu()];
     if (!c->active) {
-        print("unexpected vector %lu error %lx rip %lx cs %lx cr2 %lx rsp %lx\n", r->vector, r->error, r->rip, r->cs, read_cr2(),
-              r->rsp);
+        print("unexpected vector %lu error %lx rip %lx cs %lx cr2 %lx rsp %lx\n", r->vector, r->error, r->rip, r->cs,
+              read_cr2(), r->rsp);
         check(false, "unexpected exception");
         finish();
     }
@@ -150,7 +151,8 @@ static void setup_tss(void)
     tss.iomap = offsetof(struct tss64, bitmap);
     for (unsigned i = 0; i < sizeof(tss.bitmap); i++)
         tss.bitmap[i] = 0xff;
-    gdt[SEL_TSS / 8] = (limit & 0xffff) | (base & 0xffffff) << 16 | 0x89ull << 40 | (limit >> 16 & 15) << 48 | (base >> 24 & 0xff) << 56;
+    gdt[SEL_TSS / 8] = (limit & 0xffff) | (base & 0xffffff) << 16 | 0x89ull << 40 | (limit >> 16 & 15) << 48 |
+                       (base >> 24 & 0xff) << 56;
     gdt[SEL_TSS / 8 + 1] = base >> 32;
 }
 

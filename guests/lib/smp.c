@@ -2,7 +2,7 @@
 #include "lib/guest.h"
 
 #define MAX_CPUS 64
-#define AP_PAGE 0x8000
+#define AP_PAGE  0x8000
 
 extern const char ap_start[], ap_end[];
 extern volatile u64 ap_stack;

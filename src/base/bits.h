@@ -6,7 +6,7 @@
 
 #include "base/types.h"
 
-#define BIT(n) (1u << (n))
+#define BIT(n)   (1u << (n))
 #define BIT64(n) (1ull << (n))
 
 /* Bits hi..lo of v, as the manuals write v[hi:lo]. 0 <= lo <= hi <= 63. */
@@ -55,16 +55,16 @@ static inline bool range_inside(u64 pos, u64 len, u64 size)
 }
 
 /* Little-endian reads and writes at any alignment. */
-#define BASE_LE(T)                                       \
-    static inline T get_##T(const void *p)               \
-    {                                                    \
-        T v;                                             \
-        __builtin_memcpy(&v, p, sizeof(v));              \
-        return v;                                        \
-    }                                                    \
-    static inline void put_##T(void *p, T v)             \
-    {                                                    \
-        __builtin_memcpy(p, &v, sizeof(v));              \
+#define BASE_LE(T)                                                                                                     \
+    static inline T get_##T(const void *p)                                                                             \
+    {                                                                                                                  \
+        T v;                                                                                                           \
+        __builtin_memcpy(&v, p, sizeof(v));                                                                            \
+        return v;                                                                                                      \
+    }                                                                                                                  \
+    static inline void put_##T(void *p, T v)                                                                           \
+    {                                                                                                                  \
+        __builtin_memcpy(p, &v, sizeof(v));                                                                            \
     }
 BASE_LE(u16)
 BASE_LE(u32)

@@ -28,6 +28,7 @@ struct log_limit {
 };
 
 void log_msg(const struct log *log, enum log_level level, const char *fmt, ...) PRINTF_LIKE(3, 4);
-void log_limited(const struct log *log, struct log_limit *limit, enum log_level level, const char *fmt, ...) PRINTF_LIKE(4, 5);
+void log_limited(const struct log *log, struct log_limit *limit, enum log_level level, const char *fmt, ...)
+    PRINTF_LIKE(4, 5);
 
 #endif

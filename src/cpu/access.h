@@ -19,13 +19,14 @@ static ALWAYS_INLINE u64 op_ea(const struct cpu *c, const struct insn *i)
     return ea << i->ashift >> i->ashift;
 }
 
-/* The check of a segment that is not flat: limit, type, present; 64-bit canonical form. Faults or returns the linear address. */
+/* The check of a segment that is not flat: limit, type, present; 64-bit canonical form. Faults or returns the linear
+ * address. */
 NOINLINE u64 seg_linear_slow(struct cpu *c, unsigned seg, u64 offset, unsigned size, enum mmu_access a);
 
 /*
  * Linear address of `size` bytes at seg:offset. In 64-bit mode a non-canonical address is found by the TLB miss that it
- * always is: mmu_*_slow raises #GP(0), or #SS(0) where the access went through the stack segment, which it learns from c->cur; semantics
- * that access the stack implicitly use the stack_* functions below.
+ * always is: mmu_*_slow raises #GP(0), or #SS(0) where the access went through the stack segment, which it learns from
+ * c->cur; semantics that access the stack implicitly use the stack_* functions below.
  */
 static ALWAYS_INLINE u64 seg_linear(struct cpu *c, unsigned seg, u64 offset, unsigned size, enum mmu_access a)
 {
@@ -39,22 +40,22 @@ static ALWAYS_INLINE u64 op_linear(struct cpu *c, const struct insn *i, unsigned
     return seg_linear(c, i->seg, op_ea(c, i), size, a);
 }
 
-#define ACCESS_OP(T)                                                                              \
-    static ALWAYS_INLINE T op_load_##T(struct cpu *c, const struct insn *i)                       \
-    {                                                                                             \
-        return mmu_load_##T(c, c->mmu_index, op_linear(c, i, sizeof(T), MMU_READ));               \
-    }                                                                                             \
-    static ALWAYS_INLINE void op_store_##T(struct cpu *c, const struct insn *i, T v)              \
-    {                                                                                             \
-        mmu_store_##T(c, c->mmu_index, op_linear(c, i, sizeof(T), MMU_WRITE), v);                 \
-    }                                                                                             \
-    static ALWAYS_INLINE T seg_load_##T(struct cpu *c, unsigned seg, u64 offset)                  \
-    {                                                                                             \
-        return mmu_load_##T(c, c->mmu_index, seg_linear(c, seg, offset, sizeof(T), MMU_READ));    \
-    }                                                                                             \
-    static ALWAYS_INLINE void seg_store_##T(struct cpu *c, unsigned seg, u64 offset, T v)         \
-    {                                                                                             \
-        mmu_store_##T(c, c->mmu_index, seg_linear(c, seg, offset, sizeof(T), MMU_WRITE), v);      \
+#define ACCESS_OP(T)                                                                                                   \
+    static ALWAYS_INLINE T op_load_##T(struct cpu *c, const struct insn *i)                                            \
+    {                                                                                                                  \
+        return mmu_load_##T(c, c->mmu_index, op_linear(c, i, sizeof(T), MMU_READ));                                    \
+    }                                                                                                                  \
+    static ALWAYS_INLINE void op_store_##T(struct cpu *c, const struct insn *i, T v)                                   \
+    {                                                                                                                  \
+        mmu_store_##T(c, c->mmu_index, op_linear(c, i, sizeof(T), MMU_WRITE), v);                                      \
+    }                                                                                                                  \
+    static ALWAYS_INLINE T seg_load_##T(struct cpu *c, unsigned seg, u64 offset)                                       \
+    {                                                                                                                  \
+        return mmu_load_##T(c, c->mmu_index, seg_linear(c, seg, offset, sizeof(T), MMU_READ));                         \
+    }                                                                                                                  \
+    static ALWAYS_INLINE void seg_store_##T(struct cpu *c, unsigned seg, u64 offset, T v)                              \
+    {                                                                                                                  \
+        mmu_store_##T(c, c->mmu_index, seg_linear(c, seg, offset, sizeof(T), MMU_WRITE), v);                           \
     }
 ACCESS_OP(u8)
 ACCESS_OP(u16)
@@ -62,7 +63,8 @@ ACCESS_OP(u32)
 ACCESS_OP(u64)
 #undef ACCESS_OP
 
-/* Read-modify-write operands: faults as a write would, so that the store after the load cannot. Returns the linear address. */
+/* Read-modify-write operands: faults as a write would, so that the store after the load cannot. Returns the linear
+ * address. */
 u64 op_rmw_probe(struct cpu *c, const struct insn *i, unsigned size);
 
 /* General registers. A 32-bit write clears the upper half; byte registers by the numbering of struct insn. */

@@ -22,7 +22,7 @@ struct event {
  * task switch. */
 void event_deliver(struct cpu *c, const struct event *e);
 /* Until it, or what its faults make of it, is delivered, or the processor has shut down. Sets e.next from cpu_rip. */
-void event_deliver_all(struct cpu *c, const struct event *e);
+void event_deliver_all(struct cpu *c, const struct event *first);
 
 /* A #DB that is a fault, out of an instruction. */
 _Noreturn void cpu_fault_debug(struct cpu *c, u64 dr6);

@@ -1,28 +1,30 @@
 /*
  * Linear to physical to host: the software TLB, and the guest's memory accesses by linear address.
  *
- * The TLB is direct-mapped, one set of TLB_SIZE entries for each way of access (mmu_index). An entry holds a tag for each of read, write and
- * execute and the distance from linear to host address. Only RAM and ROM pages that may be accessed with nothing
- * to be done get a tag; the rest (windows, pages with code, dirty tracking, data breakpoints, alignment checks) always miss and go
- * the slow way, which does the access whole.
+ * The TLB is direct-mapped, one set of TLB_SIZE entries for each way of access (mmu_index). An entry holds a tag for
+ * each of read, write and execute and the distance from linear to host address. Only RAM and ROM pages that may be
+ * accessed with nothing to be done get a tag; the rest (windows, pages with code, dirty tracking, data breakpoints,
+ * alignment checks) always miss and go the slow way, which does the access whole.
  *
- * A tag is the linear page address with the address-space number in its low 12 bits (never 0xfff: TLB_INVALID matches no linear address).
- * The number stands for one (CR3, PCID) and changes when its translations are flushed, so a flush is one increment.
+ * A tag is the linear page address with the address-space number in its low 12 bits (never 0xfff: TLB_INVALID matches
+ * no linear address). The number stands for one (CR3, PCID) and changes when its translations are flushed, so a flush
+ * is one increment.
  */
 #ifndef CPU_MMU_H
 #define CPU_MMU_H
 
 #include "cpu/cpu.h"
 
-#define TLB_BITS 10
-#define TLB_SIZE (1u << TLB_BITS)
+#define TLB_BITS    10
+#define TLB_SIZE    (1u << TLB_BITS)
 #define TLB_INVALID (~0ull)
 
 enum mmu_index {
-    MMU_USER,        /* CPL 3, or implicit user */
-    MMU_SUPER,       /* CPL 0 to 2, SMAP not in force (off, or EFLAGS.AC set) */
-    MMU_SUPER_SMAP,  /* CPL 0 to 2, SMAP in force; also implicit supervisor accesses (descriptor tables) whatever AC says */
-    MMU_CHECKED,     /* alignment checks in force (CPL 3, CR0.AM, EFLAGS.AC): never filled */
+    MMU_USER,       /* CPL 3, or implicit user */
+    MMU_SUPER,      /* CPL 0 to 2, SMAP not in force (off, or EFLAGS.AC set) */
+    MMU_SUPER_SMAP, /* CPL 0 to 2, SMAP in force; also implicit supervisor accesses (descriptor tables) whatever AC says
+                     */
+    MMU_CHECKED,    /* alignment checks in force (CPL 3, CR0.AM, EFLAGS.AC): never filled */
     MMU_INDEXES
 };
 
@@ -33,14 +35,14 @@ struct tlb_entry {
 
 /* Where a page of the guest leads when it is not, or not only, plain memory. */
 struct mmu_target {
-    u64 pa;                /* of the page, A20 applied */
-    u8 *host, *host_write; /* its bytes for reads and for writes; NULL: by way of mem_io_* */
-    struct mem_page *page; /* of host_write */
+    u64 pa;                     /* of the page, A20 applied */
+    u8 *host, *host_write;      /* its bytes for reads and for writes; NULL: by way of mem_io_* */
+    struct mem_page *page;      /* of host_write */
     struct mem_page *read_page; /* of host */
-    bool apic;             /* the local APIC answers */
+    bool apic;                  /* the local APIC answers */
 };
 
-#define TLB_SLOW 32  /* translations of pages that never get a tag */
+#define TLB_SLOW   32 /* translations of pages that never get a tag */
 #define TLB_FRAMES 64 /* answers of mem_find */
 #define TLB_SPACES 8
 
@@ -58,7 +60,7 @@ struct tlb {
     unsigned next_space;
     struct tlb_large {
         u64 first, last;
-    } large[4];     /* what the large pages in the TLB cover, by bits 63 and 31: INVLPG inside it looks at all entries */
+    } large[4]; /* what the large pages in the TLB cover, by bits 63 and 31: INVLPG inside it looks at all entries */
     bool large_1g;
     struct tlb_slow {
         u64 tag;
@@ -80,13 +82,13 @@ struct tlb {
 
 enum mmu_access { MMU_READ, MMU_WRITE, MMU_EXEC };
 
-/* Slow paths: translate, fault, fill the TLB, or do the access through mem_*. They handle page crossing, windows and the local
- * APIC's page. `index` is an enum mmu_index. Little-endian, size 1, 2, 4, 8. */
+/* Slow paths: translate, fault, fill the TLB, or do the access through mem_*. They handle page crossing, windows and
+ * the local APIC's page. `index` is an enum mmu_index. Little-endian, size 1, 2, 4, 8. */
 NOINLINE u64 mmu_load_slow(struct cpu *c, unsigned index, u64 linear, unsigned size);
 NOINLINE void mmu_store_slow(struct cpu *c, unsigned index, u64 linear, u64 value, unsigned size);
 
-/* Checks that all of [linear, linear + size) can be read (written) without a fault, or raises it. For instructions that access
- * more than once and must not be seen half done. size <= 4096. */
+/* Checks that all of [linear, linear + size) can be read (written) without a fault, or raises it. For instructions that
+ * access more than once and must not be seen half done. size <= 4096. */
 void mmu_probe(struct cpu *c, unsigned index, u64 linear, unsigned size, enum mmu_access a);
 
 /* Bulk data, any size up to 4096: vectors, FXSAVE images, descriptors. Faults before anything is written. */
@@ -95,15 +97,17 @@ void mmu_store_bytes(struct cpu *c, unsigned index, u64 linear, const void *buf,
 
 /*
  * Host address for an atomic read-modify-write of `size` bytes (1 to 16), with both rights checked as for a write; NULL
- * if the access has no single host address (crosses pages, window, ROM): the caller then uses an exclusive section (cpu/sem/lock.h).
- * After writing through it, the caller calls mmu_rmw_done, which does what a store to that page owes (code, dirty).
+ * if the access has no single host address (crosses pages, window, ROM): the caller then uses an exclusive section
+ * (cpu/sem/lock.h). After writing through it, the caller calls mmu_rmw_done, which does what a store to that page owes
+ * (code, dirty).
  */
 void *mmu_rmw_host(struct cpu *c, unsigned index, u64 linear, unsigned size);
 void mmu_rmw_done(struct cpu *c, u64 linear, unsigned size);
 
 /*
- * Where instruction bytes come from: the host address of the byte at `linear` and, in *page and *pa, its RAM or ROM page
- * and physical address. NULL if it is not memory (a window: use mmu_fetch_bytes, never cached). Raises #PF or #GP with fetch semantics.
+ * Where instruction bytes come from: the host address of the byte at `linear` and, in *page and *pa, its RAM or ROM
+ * page and physical address. NULL if it is not memory (a window: use mmu_fetch_bytes, never cached). Raises #PF or #GP
+ * with fetch semantics.
  */
 const u8 *mmu_fetch(struct cpu *c, u64 linear, struct mem_page **page, u64 *pa);
 /* Instruction bytes from wherever, within one page. */
@@ -112,7 +116,8 @@ void mmu_fetch_bytes(struct cpu *c, u64 linear, u8 *buf, unsigned size);
 /* A walk without faults or A/D updates, for debuggers: false if not mapped. */
 bool mmu_debug_translate(struct cpu *c, u64 linear, u64 *pa);
 
-/* Whole-TLB and single-page invalidation. A write to CR3, CR0.PG, CR4 and so on goes through cpu/control.c, which calls these. */
+/* Whole-TLB and single-page invalidation. A write to CR3, CR0.PG, CR4 and so on goes through cpu/control.c, which calls
+ * these. */
 void mmu_flush_all(struct cpu *c);
 void mmu_flush_page(struct cpu *c, u64 linear);
 /* CR3 was loaded: `keep` is bit 63 of the source with PCIDs on. */
@@ -120,8 +125,8 @@ void mmu_cr3_loaded(struct cpu *c, bool keep);
 /* INVPCID, operands checked by the caller. Types as in SDM volume 2. */
 enum mmu_invpcid { MMU_INVPCID_ADDRESS, MMU_INVPCID_SINGLE, MMU_INVPCID_ALL_GLOBAL, MMU_INVPCID_ALL };
 void mmu_invpcid(struct cpu *c, enum mmu_invpcid type, u16 pcid, u64 linear);
-/* PAE paging: reads the four page-directory-pointer entries that `cr3` names into c->pdpte. False, and nothing changed, if a reserved
- * bit is set in a present one: the caller raises #GP(0). */
+/* PAE paging: reads the four page-directory-pointer entries that `cr3` names into c->pdpte. False, and nothing changed,
+ * if a reserved bit is set in a present one: the caller raises #GP(0). */
 bool mmu_load_pdptes(struct cpu *c, u64 cr3) MUST_CHECK;
 /* c->tlb; false when out of memory. */
 bool mmu_create(struct cpu *c) MUST_CHECK;
@@ -129,15 +134,15 @@ void mmu_destroy(struct cpu *c);
 /* At a block boundary after REQ_BLOCK: a page whose code marks this processor hit again and again holds data now; it
  * is unmarked in an exclusive section, so that stores to it are fast again. */
 void mmu_settle_code(struct cpu *c);
-/* Before code bytes are read: marks them, and where the page had no mark takes write tags away from all processors (exclusive section).
- * At a block boundary. Afterwards note mem_code_gen, then read. */
+/* Before code bytes are read: marks them, and where the page had no mark takes write tags away from all processors
+ * (exclusive section). At a block boundary. Afterwards note mem_code_gen, then read. */
 void mmu_mark_code(struct cpu *c, struct mem_page *page, const u8 *host_page, unsigned off, unsigned len);
 /* Drop write tags of all linear pages that map the RAM page at host address `host_page` (it now holds code). */
 void mmu_protect_code(struct cpu *c, const u8 *host_page);
 
 /*
- * The tag of an access of `size` bytes: of the page in which its last byte lies. The entry is chosen by the page of the first byte; so an
- * access that crosses never matches, and one comparison tells both.
+ * The tag of an access of `size` bytes: of the page in which its last byte lies. The entry is chosen by the page of the
+ * first byte; so an access that crosses never matches, and one comparison tells both.
  */
 static ALWAYS_INLINE u64 mmu_tag(const struct cpu *c, u64 linear, unsigned size)
 {
@@ -150,33 +155,33 @@ static ALWAYS_INLINE unsigned mmu_slot(u64 linear)
 }
 
 /* Unaligned, aliasing-safe host accesses that compile to one move. Guest memory is shared with other threads. */
-#define MMU_HOST(T)                                                        \
-    struct mmu_##T {                                                       \
-        volatile T v;                                                      \
-    } __attribute__((packed, may_alias));                                  \
-    static ALWAYS_INLINE __attribute__((no_sanitize("thread"))) T host_load_##T(const void *p)  \
-    {                                                                      \
-        return ((const struct mmu_##T *)p)->v;                             \
-    }                                                                      \
-    static ALWAYS_INLINE __attribute__((no_sanitize("thread"))) void host_store_##T(void *p, T v) \
-    {                                                                      \
-        ((struct mmu_##T *)p)->v = v;                                      \
-    }                                                                      \
-    /* The access by linear address that everything uses. */               \
-    static ALWAYS_INLINE T mmu_load_##T(struct cpu *c, unsigned index, u64 linear)            \
-    {                                                                      \
-        const struct tlb_entry *e = &c->tlb->set[index][mmu_slot(linear)];                    \
-        if (likely(e->read == mmu_tag(c, linear, sizeof(T))))              \
-            return host_load_##T((const void *)(linear + e->addend));      \
-        return (T)mmu_load_slow(c, index, linear, sizeof(T));              \
-    }                                                                      \
-    static ALWAYS_INLINE void mmu_store_##T(struct cpu *c, unsigned index, u64 linear, T v)   \
-    {                                                                      \
-        const struct tlb_entry *e = &c->tlb->set[index][mmu_slot(linear)];                    \
-        if (likely(e->write == mmu_tag(c, linear, sizeof(T))))             \
-            host_store_##T((void *)(linear + e->addend), v);               \
-        else                                                               \
-            mmu_store_slow(c, index, linear, v, sizeof(T));                \
+#define MMU_HOST(T)                                                                                                    \
+    struct mmu_##T {                                                                                                   \
+        volatile T v;                                                                                                  \
+    } __attribute__((packed, may_alias));                                                                              \
+    static ALWAYS_INLINE __attribute__((no_sanitize("thread"))) T host_load_##T(const void *p)                         \
+    {                                                                                                                  \
+        return ((const struct mmu_##T *)p)->v;                                                                         \
+    }                                                                                                                  \
+    static ALWAYS_INLINE __attribute__((no_sanitize("thread"))) void host_store_##T(void *p, T v)                      \
+    {                                                                                                                  \
+        ((struct mmu_##T *)p)->v = v;                                                                                  \
+    }                                                                                                                  \
+    /* The access by linear address that everything uses. */                                                           \
+    static ALWAYS_INLINE T mmu_load_##T(struct cpu *c, unsigned index, u64 linear)                                     \
+    {                                                                                                                  \
+        const struct tlb_entry *e = &c->tlb->set[index][mmu_slot(linear)];                                             \
+        if (likely(e->read == mmu_tag(c, linear, sizeof(T))))                                                          \
+            return host_load_##T((const void *)(linear + e->addend));                                                  \
+        return (T)mmu_load_slow(c, index, linear, sizeof(T));                                                          \
+    }                                                                                                                  \
+    static ALWAYS_INLINE void mmu_store_##T(struct cpu *c, unsigned index, u64 linear, T v)                            \
+    {                                                                                                                  \
+        const struct tlb_entry *e = &c->tlb->set[index][mmu_slot(linear)];                                             \
+        if (likely(e->write == mmu_tag(c, linear, sizeof(T))))                                                         \
+            host_store_##T((void *)(linear + e->addend), v);                                                           \
+        else                                                                                                           \
+            mmu_store_slow(c, index, linear, v, sizeof(T));                                                            \
     }
 MMU_HOST(u8)
 MMU_HOST(u16)

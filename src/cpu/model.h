@@ -11,12 +11,12 @@
 struct cpu;
 
 struct cpu_model {
-    const char *name;        /* x86-64-v2, x86-64-v3, host */
-    const char *vendor;      /* twelve characters */
-    const char *brand;       /* up to 47 characters */
+    const char *name;   /* x86-64-v2, x86-64-v3, host */
+    const char *vendor; /* twelve characters */
+    const char *brand;  /* up to 47 characters */
     u8 family, model, stepping;
     u8 physical_bits, linear_bits;
-    bool host_identity;      /* vendor, brand and signature are the host's, if that is an Intel processor */
+    bool host_identity; /* vendor, brand and signature are the host's, if that is an Intel processor */
     /* Fills in the features; "host" asks the host processor, and takes away what the table does not know. */
     void (*features)(struct isa_features *f);
 };

@@ -128,10 +128,8 @@ static int read_tsc(struct cpu *c, const struct msr *m, u32 n, u64 *v)
 /* The deadline is a TSC value: when that moves, so does the timer. */
 static void tsc_moved(struct cpu *c)
 {
-    u64 deadline;
-    if (!c->apic || c->apic->msr_read(c->apic_dev, MSR_TSC_DEADLINE, &deadline) || !deadline)
-        return;
-    (void)c->apic->msr_write(c->apic_dev, MSR_TSC_DEADLINE, deadline);
+    if (c->apic && c->apic->tsc_changed)
+        c->apic->tsc_changed(c->apic_dev);
 }
 
 static int write_tsc(struct cpu *c, const struct msr *m, u32 n, u64 v)

@@ -4,7 +4,8 @@
  * for pause, save and reset.
  *
  * A processor is either running (between world_enter and world_leave, looking at c->request at every block
- * boundary) or parked. world_exclusive waits until all others are parked. It must not be called with the machine lock held.
+ * boundary) or parked. world_exclusive waits until all others are parked. It must not be called with the machine lock
+ * held.
  */
 #ifndef CPU_WORLD_H
 #define CPU_WORLD_H

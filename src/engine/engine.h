@@ -1,6 +1,6 @@
 /*
- * An engine carries out guest code. The dispatcher (vm/) gives each virtual processor a thread and calls run in it; run comes
- * back when the processor is asked to stop.
+ * An engine carries out guest code. The dispatcher (vm/) gives each virtual processor a thread and calls run in it; run
+ * comes back when the processor is asked to stop.
  */
 #ifndef ENGINE_ENGINE_H
 #define ENGINE_ENGINE_H

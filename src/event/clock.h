@@ -16,8 +16,8 @@ u64 vclock_now(const struct vclock *c);
 void vclock_pause(struct vclock *c);
 void vclock_resume(struct vclock *c);
 
-/* Ticks of a counter of `hz` at virtual time `ns`: floor(ns * hz / 1e9), without overflow; and the earliest time at which
- * a counter shows at least `ticks`: ceil. */
+/* Ticks of a counter of `hz` at virtual time `ns`: floor(ns * hz / 1e9), without overflow; and the earliest time at
+ * which a counter shows at least `ticks`: ceil. */
 static inline u64 ns_to_ticks(u64 ns, u64 hz)
 {
     return (u64)((u128)ns * hz / 1000000000u);

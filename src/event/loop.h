@@ -50,9 +50,9 @@ void timer_set(struct timer *t, u64 deadline);
 void timer_cancel(struct timer *t);
 
 /*
- * A watched file descriptor. `ready` gets POLLIN, POLLOUT, POLLHUP, POLLERR bits. Embed it. All functions need the lock.
- * The descriptor stays the caller's. watch_remove may be called from `ready`. While `events` is 0 the descriptor is not looked
- * at, not even for POLLHUP: so a back end pauses one that stays readable.
+ * A watched file descriptor. `ready` gets POLLIN, POLLOUT, POLLHUP, POLLERR bits. Embed it. All functions need the
+ * lock. The descriptor stays the caller's. watch_remove may be called from `ready`. While `events` is 0 the descriptor
+ * is not looked at, not even for POLLHUP: so a back end pauses one that stays readable.
  */
 struct watch {
     struct list node;
@@ -69,9 +69,9 @@ void watch_set(struct watch *w, short events);
 void watch_remove(struct watch *w);
 
 /*
- * Time under control, for tests, instead of loop_run: after loop_set_manual virtual time is 0 and moves only by loop_advance,
- * which fires the timers on the way in order, each at its own deadline. wall_ns is the wall-clock time at virtual time 0.
- * loop_advance takes the lock.
+ * Time under control, for tests, instead of loop_run: after loop_set_manual virtual time is 0 and moves only by
+ * loop_advance, which fires the timers on the way in order, each at its own deadline. wall_ns is the wall-clock time at
+ * virtual time 0. loop_advance takes the lock.
  */
 void loop_set_manual(struct loop *l, u64 wall_ns);
 void loop_advance(struct loop *l, u64 ns);

@@ -1,6 +1,6 @@
 /*
- * Message-signalled interrupts: a write of `data` to `address` (0xfeexxxxx) that reaches the local APICs' bus. The I/O APIC
- * sends through it too. Lock held.
+ * Message-signalled interrupts: a write of `data` to `address` (0xfeexxxxx) that reaches the local APICs' bus. The I/O
+ * APIC sends through it too. Lock held.
  */
 #ifndef IRQ_MSI_H
 #define IRQ_MSI_H

@@ -3,6 +3,7 @@
  * come first, one for each processor, because everything that interrupts ends there.
  */
 #include "dev/pc/apic.h"
+#include "dev/pc/crtc.h"
 #include "dev/pc/debug_port.h"
 #include "dev/pc/dma8237.h"
 #include "dev/pc/ferr.h"
@@ -178,6 +179,11 @@ static struct dev *make_dma(struct machine *m, struct error *err)
     return (struct dev *)dma8237_create(&(struct dma8237_config){m->mem}, err);
 }
 
+static struct dev *make_crtc(struct machine *m, struct error *err)
+{
+    return (struct dev *)crtc_create(&(struct crtc_config){m->mem}, err);
+}
+
 static struct dev *make_ferr(struct machine *m, struct error *err)
 {
     m->ferr = ferr_create(&(struct ferr_config){m->mem, device_line(m, IRQ_FPU)}, err);
@@ -267,6 +273,7 @@ static const struct board_device {
     {"PIIX3", always, make_piix3},
     {"PIIX4 PM", always, make_piix4pm},
     {"8237", always, make_dma},
+    {"CRTC", always, make_crtc},
     {"FERR#", always, make_ferr},
     {"8042", always, make_i8042},
     {"COM1", always, make_com1},

@@ -134,7 +134,7 @@ static int offer_kernel(struct machine *m, struct error *err)
     if (!m->firmware.path || !m->kernel.path)
         return 0;
     return firmware_offer_kernel(m->fw_cfg, &m->kernel, m->modules.count ? &m->modules.item[0].file : &none, m->cmdline,
-                                 mem_space_below_4g(m->mem), &m->linux_setup, err);
+                                 mem_space_below_4g(m->mem), &m->offered, err);
 }
 
 int machine_fill_fw_cfg(struct machine *m, struct error *err)

@@ -1,8 +1,9 @@
 /*
- * The PC: board wiring, firmware tables and boot protocols around memory, processors and devices. i440FX and PIIX3 compatible.
+ * The PC: board wiring, firmware tables and boot protocols around memory, processors and devices. i440FX and PIIX3
+ * compatible.
  *
- * machine_create builds everything and loads the guest; the machine is at its power-on state and not running. vm/ gives it
- * threads. Owner: whoever created it; it owns everything inside but the back ends and the log.
+ * machine_create builds everything and loads the guest; the machine is at its power-on state and not running. vm/ gives
+ * it threads. Owner: whoever created it; it owns everything inside but the back ends and the log.
  */
 #ifndef MACHINE_MACHINE_H
 #define MACHINE_MACHINE_H
@@ -29,13 +30,13 @@ enum machine_event {
 #define MACHINE_MAX_CPUS 64
 
 struct machine_config {
-    u64 ram_size;            /* bytes, 4 KiB multiple, at least 1 MiB */
-    unsigned cpus;           /* 1 to MACHINE_MAX_CPUS */
+    u64 ram_size;  /* bytes, 4 KiB multiple, at least 1 MiB */
+    unsigned cpus; /* 1 to MACHINE_MAX_CPUS */
     const struct cpu_model *model;
-    const char *kernel;      /* paths; NULL where not given. bzImage, ELF with PVH note, multiboot 1: told by content */
-    const char *initramfs;   /* also the multiboot modules: "path args,path args" as QEMU takes them */
-    const char *cmdline;     /* "" if NULL */
-    const char *firmware;    /* raw image that ends at 4 GiB; without kernel and firmware the built-in guest runs */
+    const char *kernel;    /* paths; NULL where not given. bzImage, ELF with PVH note, multiboot 1: told by content */
+    const char *initramfs; /* also the multiboot modules: "path args,path args" as QEMU takes them */
+    const char *cmdline;   /* "" if NULL */
+    const char *firmware;  /* raw image that ends at 4 GiB; without kernel and firmware the built-in guest runs */
     bool debug_exit, testdev;
     struct chardev *serial;  /* NULL: the port is there, bytes go nowhere */
     struct chardev *console; /* debug console, ports 0xe9 and 0x402; may be NULL */

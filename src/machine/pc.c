@@ -271,7 +271,7 @@ static void free_files(struct machine *m)
     bytes_free(&m->smbios_anchor);
     bytes_free(&m->smbios_tables);
     bytes_free(&m->e820);
-    bytes_free(&m->linux_setup);
+    firmware_kernel_free(&m->offered);
 }
 
 void machine_destroy(struct machine *m)

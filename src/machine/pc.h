@@ -8,6 +8,7 @@
 #include "dev/dev.h"
 #include "machine/acpi.h"
 #include "machine/boot/boot.h"
+#include "machine/boot/firmware.h"
 #include "machine/lines.h"
 #include "machine/machine.h"
 
@@ -54,7 +55,8 @@ struct machine {
 
     /* What fw_cfg shows; rebuilt when firmware asks for it. */
     struct acpi_image acpi;
-    struct bytes acpi_script, smbios_anchor, smbios_tables, e820, linux_setup;
+    struct bytes acpi_script, smbios_anchor, smbios_tables, e820;
+    struct firmware_kernel offered;
 };
 
 /* devices.c: makes all devices of the list. */

@@ -1,10 +1,11 @@
 /*
- * How self-modifying code is seen. An engine that keeps anything derived from code bytes marks the 64-byte chunks it read
- * with mem_code_mark. A store that may hit a marked page goes the slow way (no engine keeps a write translation of a
- * page whose `code` is not 0) and calls mem_code_written, which counts up the page's code_gen if a marked chunk is hit.
- * Every entry into cached code compares the generation it was made under with the page's.
+ * How self-modifying code is seen. An engine that keeps anything derived from code bytes marks the 64-byte chunks it
+ * read with mem_code_mark. A store that may hit a marked page goes the slow way (no engine keeps a write translation of
+ * a page whose `code` is not 0) and calls mem_code_written, which counts up the page's code_gen if a marked chunk is
+ * hit. Every entry into cached code compares the generation it was made under with the page's.
  *
- * Order: mark, make every processor drop its write translations of the page (if it was unmarked), note code_gen, then read the bytes.
+ * Order: mark, make every processor drop its write translations of the page (if it was unmarked), note code_gen, then
+ * read the bytes.
  */
 #ifndef MEM_CODE_H
 #define MEM_CODE_H
@@ -20,15 +21,16 @@ static inline u64 mem_code_chunks(unsigned off, unsigned len)
     return (~0ull >> (63 - (last - first))) << first;
 }
 
-/* Returns true if the page had no mark before: the caller must then have write translations of it dropped everywhere. */
+/* Returns true if the page had no mark before: the caller must then have write translations of it dropped everywhere.
+ */
 static inline bool mem_code_mark(struct mem_page *p, unsigned off, unsigned len)
 {
     return atomic_fetch_or(&p->code, mem_code_chunks(off, len)) == 0;
 }
 
 /*
- * After a store to the page. Returns true if code was hit. The marks are read by a locked operation, so that the store is
- * seen before they are: whoever marks later reads the new bytes.
+ * After a store to the page. Returns true if code was hit. The marks are read by a locked operation, so that the store
+ * is seen before they are: whoever marks later reads the new bytes.
  */
 static inline bool mem_code_written(struct mem_page *p, unsigned off, unsigned len)
 {
@@ -39,8 +41,8 @@ static inline bool mem_code_written(struct mem_page *p, unsigned off, unsigned l
 }
 
 /*
- * The page holds data again: forgets the marks, and with the new generation everything made from them. Only in an exclusive
- * section: nobody may be between marking and using.
+ * The page holds data again: forgets the marks, and with the new generation everything made from them. Only in an
+ * exclusive section: nobody may be between marking and using.
  */
 static inline void mem_code_unmark(struct mem_page *p)
 {

@@ -2,14 +2,15 @@
  * The guest-physical address space and the port space of one machine: who answers at which address.
  *
  * RAM is one host mapping (mem_ram); ranges of the address space show parts of it, readable and writable, read-only
- * (ROM, shadow RAM) or write-only-to-RAM. Everything else is a window with handlers; what nobody claims reads as all ones and
- * swallows writes.
+ * (ROM, shadow RAM) or write-only-to-RAM. Everything else is a window with handlers; what nobody claims reads as all
+ * ones and swallows writes.
  *
  * Layers: windows win over RAM ranges; among windows or ranges the one added last wins.
  *
  * Threads: adding, removing and moving is done with the machine lock held; each change calls the listeners
- * (mem_on_change), by which engines drop what they cached. Look-ups may come from any thread at any time and never see a half-made map. Window
- * handlers are called with the machine lock held: mem_io_* takes it, so their callers must not hold it.
+ * (mem_on_change), by which engines drop what they cached. Look-ups may come from any thread at any time and never see
+ * a half-made map. Window handlers are called with the machine lock held: mem_io_* takes it, so their callers must not
+ * hold it.
  */
 #ifndef MEM_SPACE_H
 #define MEM_SPACE_H
@@ -42,9 +43,9 @@ struct mem_ram {
 };
 
 enum mem_kind {
-    MEM_NONE,   /* nobody: reads all ones */
+    MEM_NONE, /* nobody: reads all ones */
     MEM_RAM,
-    MEM_ROM,    /* reads come from memory, writes are dropped, or go to a window over it whose ops have no `read` */
+    MEM_ROM, /* reads come from memory, writes are dropped, or go to a window over it whose ops have no `read` */
     MEM_WINDOW,
 };
 
@@ -65,7 +66,8 @@ struct mem_window {
     bool mapped;
 };
 
-/* `ram_size` bytes of RAM (a multiple of 4 KiB), of which at most `below_4g` lie below the PCI hole, the rest from 4 GiB up. */
+/* `ram_size` bytes of RAM (a multiple of 4 KiB), of which at most `below_4g` lie below the PCI hole, the rest from 4
+ * GiB up. */
 struct mem_space *mem_space_create(struct loop *l, u64 ram_size, u64 below_4g, struct error *err);
 void mem_space_destroy(struct mem_space *s);
 
@@ -89,8 +91,8 @@ void mem_rom_written(struct mem_space *s, const u8 *host, u64 len);
 
 /*
  * Shadow RAM control (PAM): for the page-aligned range, where reads come from and where writes go.
- * RAM on both is plain RAM. A ROM that lies below shows through where read is false. Until it is set for a page, a ROM there
- * covers RAM, and RAM without a ROM is plain. For the first MiB only: what lies above is ignored.
+ * RAM on both is plain RAM. A ROM that lies below shows through where read is false. Until it is set for a page, a ROM
+ * there covers RAM, and RAM without a ROM is plain. For the first MiB only: what lies above is ignored.
  */
 void mem_shadow_set(struct mem_space *s, u64 base, u64 size, bool read_ram, bool write_ram);
 
@@ -110,18 +112,18 @@ void mem_on_change_remove(struct mem_space *s, struct mem_listener *l);
 /* What stands at one page of the physical address space. Cheap enough for a TLB miss, not for every access. */
 struct mem_where {
     enum mem_kind read_kind, write_kind; /* may differ under shadow RAM */
-    u8 *host;               /* start of the page in host memory for RAM and ROM reads; NULL otherwise */
-    u8 *host_write;         /* for RAM writes; NULL otherwise */
-    struct mem_page *page;  /* of the page that is written; NULL where it is not RAM */
-    struct mem_page *read_page; /* of the page that `host` shows (ROM has them too): where code is marked */
-    bool mixed;             /* windows cover only part of the page: use mem_read and mem_write */
+    u8 *host;                            /* start of the page in host memory for RAM and ROM reads; NULL otherwise */
+    u8 *host_write;                      /* for RAM writes; NULL otherwise */
+    struct mem_page *page;               /* of the page that is written; NULL where it is not RAM */
+    struct mem_page *read_page;          /* of the page that `host` shows (ROM has them too): where code is marked */
+    bool mixed;                          /* windows cover only part of the page: use mem_read and mem_write */
 };
 void mem_find(struct mem_space *s, u64 pa, struct mem_where *out);
 
 /*
  * Dirty tracking for up to 31 clients: a page's `dirty` has a client's bit once it was written after the client last
- * took it. Processors keep write translations of dirty pages, so mem_dirty_start and mem_dirty_take are called inside an exclusive
- * section, and REQ_TLB follows. mem_dirty_start returns the client's number, -EBUSY if all are taken.
+ * took it. Processors keep write translations of dirty pages, so mem_dirty_start and mem_dirty_take are called inside
+ * an exclusive section, and REQ_TLB follows. mem_dirty_start returns the client's number, -EBUSY if all are taken.
  */
 int mem_dirty_start(struct mem_space *s) MUST_CHECK;
 void mem_dirty_stop(struct mem_space *s, int client);
@@ -136,10 +138,10 @@ static inline void mem_dirty_mark(struct mem_page *p, u32 clients)
 }
 
 /*
- * Accesses by any requester (a processor's slow path, a device's DMA). Any address, any length; crossing pages and kinds is
- * handled here. Writes to RAM respect code tracking and dirty tracking.
- * mem_read/mem_write must not be called with the machine lock held if the range may touch a window; devices use mem_dma_*,
- * which touch RAM and ROM only (windows read as all ones, writes to them are dropped) and may be called with the lock.
+ * Accesses by any requester (a processor's slow path, a device's DMA). Any address, any length; crossing pages and
+ * kinds is handled here. Writes to RAM respect code tracking and dirty tracking. mem_read/mem_write must not be called
+ * with the machine lock held if the range may touch a window; devices use mem_dma_*, which touch RAM and ROM only
+ * (windows read as all ones, writes to them are dropped) and may be called with the lock.
  */
 void mem_read(struct mem_space *s, u64 pa, void *buf, u64 len);
 void mem_write(struct mem_space *s, u64 pa, const void *buf, u64 len);
@@ -153,9 +155,10 @@ void mem_dma_write(struct mem_space *s, u64 pa, const void *buf, u64 len);
 u32 mem_port_read(struct mem_space *s, u16 port, unsigned size);
 void mem_port_write(struct mem_space *s, u16 port, u32 value, unsigned size);
 
-/* For the monitor: calls `emit` for each range of the memory or port map in order, ranges of nobody left out. `name` is the window's,
- * or NULL. Takes the machine lock; `emit` runs with it held. */
+/* For the monitor: calls `emit` for each range of the memory or port map in order, ranges of nobody left out. `name` is
+ * the window's, or NULL. Takes the machine lock; `emit` runs with it held. */
 void mem_show(struct mem_space *s, bool ports,
-              void (*emit)(void *opaque, u64 base, u64 last, enum mem_kind read, enum mem_kind write, const char *name), void *opaque);
+              void (*emit)(void *opaque, u64 base, u64 last, enum mem_kind read, enum mem_kind write, const char *name),
+              void *opaque);
 
 #endif

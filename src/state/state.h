@@ -62,26 +62,26 @@ struct state_class {
     const struct state_field *fields;
 };
 
-#define STATE_MEMBER_F(type, name, since) type name;
-#define STATE_MEMBER_A(type, name, count, since) type name[count];
+#define STATE_MEMBER_F(type, name, since)               type name;
+#define STATE_MEMBER_A(type, name, count, since)        type name[count];
 #define STATE_MEMBER_S(struct_name, name, count, since) struct struct_name name[count];
 
-#define STATE_DECLARE(tag, LIST)                                             \
-    struct tag {                                                             \
-        LIST(STATE_MEMBER_F, STATE_MEMBER_A, STATE_MEMBER_S)                 \
-    };                                                                       \
+#define STATE_DECLARE(tag, LIST)                                                                                       \
+    struct tag {                                                                                                       \
+        LIST(STATE_MEMBER_F, STATE_MEMBER_A, STATE_MEMBER_S)                                                           \
+    };                                                                                                                 \
     extern const struct state_class tag##_class;
 
 /* STATE_DEFINE needs to know the struct's name inside the list: a typedef of the file scope carries it. */
-#define STATE_FIELD_F(type, name, since) {#name, offsetof(state_this, name), 1, since, STATE_T_##type, NULL},
+#define STATE_FIELD_F(type, name, since)        {#name, offsetof(state_this, name), 1, since, STATE_T_##type, NULL},
 #define STATE_FIELD_A(type, name, count, since) {#name, offsetof(state_this, name), count, since, STATE_T_##type, NULL},
-#define STATE_FIELD_S(struct_name, name, count, since) \
+#define STATE_FIELD_S(struct_name, name, count, since)                                                                 \
     {#name, offsetof(state_this, name), count, since, STATE_T_struct, &struct_name##_class},
 
 /* One STATE_DEFINE a source file. */
-#define STATE_DEFINE(tag, LIST, newest)                                                                     \
-    typedef struct tag state_this;                                                                          \
-    static const struct state_field tag##_fields[] = {LIST(STATE_FIELD_F, STATE_FIELD_A, STATE_FIELD_S)};   \
+#define STATE_DEFINE(tag, LIST, newest)                                                                                \
+    typedef struct tag state_this;                                                                                     \
+    static const struct state_field tag##_fields[] = {LIST(STATE_FIELD_F, STATE_FIELD_A, STATE_FIELD_S)};              \
     const struct state_class tag##_class = {#tag, newest, sizeof(struct tag), ARRAY_SIZE(tag##_fields), tag##_fields};
 
 /* A growing byte buffer to write to, or a fixed one to read from. Zero-initialise before writing. */
@@ -104,7 +104,8 @@ int state_save(struct state_stream *s, const struct state_class *cls, const void
 int state_load(struct state_stream *s, const struct state_class *cls, void *object, struct error *err) MUST_CHECK;
 
 /* Calls emit("name=0x12") for each field, arrays as "name[3]=...", nested ones with dots. For the monitor's info. */
-void state_show(const struct state_class *cls, const void *object, void (*emit)(void *opaque, const char *line), void *opaque);
+void state_show(const struct state_class *cls, const void *object, void (*emit)(void *opaque, const char *line),
+                void *opaque);
 
 /* Name of the first field that differs, written to `where`; false if equal. */
 bool state_differs(const struct state_class *cls, const void *a, const void *b, char *where, size_t where_size);

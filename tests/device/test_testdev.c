@@ -1,7 +1,8 @@
-/* pc-testdev, the debug ports, the DMA controllers' registers and the FERR# latch. */
+/* pc-testdev, the debug ports, the DMA controllers' and the display's registers and the FERR# latch. */
 #include "ports.h"
 
 #include "backend/char/chardev.h"
+#include "dev/pc/crtc.h"
 #include "dev/pc/debug_port.h"
 #include "dev/pc/dma8237.h"
 #include "dev/pc/ferr.h"
@@ -125,6 +126,25 @@ static void test_dma_registers(void **state)
     board_close(&b);
 }
 
+static void test_crtc(void **state)
+{
+    struct board b;
+    board_open(&b);
+    struct crtc *c = crtc_create(&(struct crtc_config){b.mem}, NULL);
+    assert_non_null(c);
+    outw(&b, 0x3d4, 0x070e); /* index and data in one */
+    outb(&b, 0x3d4, 15);
+    outb(&b, 0x3d5, 0xcf);
+    assert_int_equal(inb(&b, 0x3d5), 0xcf);
+    outb(&b, 0x3d4, 14);
+    assert_int_equal(inb(&b, 0x3d5), 0x07);
+    outb(&b, 0x3d4, 0xff);
+    outb(&b, 0x3d5, 1);
+    assert_int_equal(inb(&b, 0x3d5), 0);
+    board_destroy_dev(&b, c);
+    board_close(&b);
+}
+
 static void test_ferr(void **state)
 {
     struct board b;
@@ -146,10 +166,8 @@ static void test_ferr(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_latch),
-        cmocka_unit_test(test_debug_ports),
-        cmocka_unit_test(test_dma_registers),
-        cmocka_unit_test(test_ferr),
+        cmocka_unit_test(test_latch), cmocka_unit_test(test_debug_ports), cmocka_unit_test(test_dma_registers),
+        cmocka_unit_test(test_crtc),  cmocka_unit_test(test_ferr),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,7 +19,8 @@ bool native_has(enum code_kind k);
 /* The arena's bytes, writable whatever its pages allow to the instruction. */
 u8 *native_memory(void);
 
-/* Is there memory of the test program itself at this address? The sanitizers' lies below 4 GiB, where wild addresses go. */
+/* Is there memory of the test program itself at this address? The sanitizers' lies below 4 GiB, where wild addresses
+ * go. */
 bool native_owns(u64 linear);
 
 /* Runs t->bytes, which must lie at t->before.rip already, and fills in t->native. */

@@ -14,7 +14,7 @@ struct memory_image *report_snapshot(void);
 enum {
     MASK_CR2 = 1,   /* the address of a page fault inside its page */
     MASK_TORN = 2,  /* memory where a fault came up */
-    MASK_POST = 4,  /* OE UE PE behind #XM */
+    MASK_PE = 4,    /* PE of MXCSR behind #XM */
     MASK_FLAGS = 8, /* all flags of MXCSR behind #XM */
 };
 

@@ -14,6 +14,8 @@
 #include <elf.h>
 #include <stdio.h>
 
+#include "dev/dev.h"
+#include "dev/pc/fw_cfg.h"
 #include "event/loop.h"
 #include "machine/acpi.h"
 #include "machine/board.h"
@@ -678,7 +680,13 @@ static void test_firmware(void **state)
     teardown(f);
 }
 
-/* --- tables ----------------------------------------------------------------------------------------------------- */
+/* The bytes of an item, as the guest reads them. */
+static void read_item(struct fixture *f, u16 key, u8 *to, size_t size)
+{
+    mem_port_write(f->mem, 0x510, key, 2);
+    for (size_t i = 0; i < size; i++)
+        to[i] = (u8)mem_port_read(f->mem, 0x511, 1);
+}
 
 static u8 sum(const u8 *p, size_t len)
 {
@@ -688,6 +696,58 @@ static u8 sum(const u8 *p, size_t len)
         s += *p++;
     return s;
 }
+
+static void test_offer_kernel(void **state)
+{
+    struct fixture *f = setup(MiB(64));
+    struct fw_cfg *fw = fw_cfg_create(&(struct fw_cfg_config){f->mem}, NULL);
+    struct firmware_kernel made = {0};
+    u8 got[1024];
+
+    assert_non_null(fw);
+    make_linux(f);
+    with_initramfs(f, 5000);
+    const struct boot_file *initramfs = &f->modules.item[0].file;
+    assert_int_equal(firmware_offer_kernel(fw, &f->kernel, initramfs, "quiet", MiB(64), &made, &f->err), 0);
+    read_item(f, FW_CFG_SETUP_SIZE, got, 4);
+    assert_int_equal(get_u32(got), 5 * 512);
+    read_item(f, FW_CFG_KERNEL_SIZE, got, 4);
+    assert_int_equal(get_u32(got), 0x20000);
+    read_item(f, FW_CFG_INITRD_ADDR, got, 4);
+    u32 initrd = get_u32(got);
+    assert_true(is_aligned(initrd, 4096) && initrd + 5000 <= MiB(64) - KiB(256));
+    read_item(f, FW_CFG_SETUP_DATA, got, sizeof(got));
+    assert_int_equal(get_u32(got + HDR_RAMDISK), initrd);
+    assert_int_equal(get_u32(got + HDR_RAMDISK_SIZE), 5000);
+    assert_int_equal(got[HDR_LOADFLAGS], LOADFLAG_HIGH | LOADFLAG_HEAP);
+    read_item(f, FW_CFG_CMDLINE_DATA, got, 6);
+    assert_string_equal((char *)got, "quiet");
+
+    /* The option ROM: signature, length, checksum. */
+    assert_int_equal(get_u16(made.rom.data), 0xaa55);
+    assert_int_equal(made.rom.data[2] * 512u, made.rom.size);
+    assert_int_equal(sum(made.rom.data, made.rom.size), 0);
+    const u8 *pnp = made.rom.data + get_u16(made.rom.data + 0x1a);
+    assert_memory_equal(pnp, "$PnP", 4);
+    assert_int_equal(sum(pnp, 32), 0);
+    firmware_kernel_free(&made);
+
+    f->kernel.size -= 512;
+    assert_true(firmware_offer_kernel(fw, &f->kernel, initramfs, "", MiB(64), &made, &f->err) < 0);
+    f->kernel.size += 512;
+    assert_true(firmware_offer_kernel(fw, &f->kernel, initramfs, "", KiB(300), &made, &f->err) == 0);
+    firmware_kernel_free(&made);
+    assert_int_equal(firmware_offer_kernel(fw, &f->kernel,
+                                           &(struct boot_file){.option = "--initramfs", .path = "i", .size = MiB(64)},
+                                           "", MiB(64), &made, &f->err),
+                     -ENOMEM);
+    firmware_kernel_free(&made);
+    ((struct dev *)fw)->cls->destroy((struct dev *)fw);
+    boot_modules_free(&f->modules);
+    teardown(f);
+}
+
+/* --- tables ----------------------------------------------------------------------------------------------------- */
 
 static void test_acpi(void **state)
 {
@@ -774,7 +834,8 @@ int main(void)
         cmocka_unit_test(test_pvh),           cmocka_unit_test(test_multiboot), cmocka_unit_test(test_multiboot_raw),
         cmocka_unit_test(test_elf_refused),   cmocka_unit_test(test_pvh_notes), cmocka_unit_test(test_not_a_kernel),
         cmocka_unit_test(test_little_memory), cmocka_unit_test(test_files),     cmocka_unit_test(test_firmware),
-        cmocka_unit_test(test_acpi),          cmocka_unit_test(test_smbios),    cmocka_unit_test(test_mptable),
+        cmocka_unit_test(test_offer_kernel),  cmocka_unit_test(test_acpi),      cmocka_unit_test(test_smbios),
+        cmocka_unit_test(test_mptable),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -104,8 +104,8 @@
 #define ALU_BINARY(op) ALU_SIZES(ALU_TO_REG, op) ALU_SIZES(ALU_TO_MEM, op)
 #define ALU_UNARY_SIZES(op, F)                                                                                         \
     ALU_UNARY(op, u8, Eb, _r, _m, F(u8))                                                                               \
-    ALU_UNARY(op, u16, Ev, _16r, _16m, F(u16)) ALU_UNARY(op, u32, Ev, _32r, _32m, F(u32))                              \
-        ALU_UNARY(op, u64, Ev, _64r, _64m, F(u64))
+    ALU_UNARY(op, u16, Ev, _16r, _16m, F(u16))                                                                         \
+    ALU_UNARY(op, u32, Ev, _32r, _32m, F(u32)) ALU_UNARY(op, u64, Ev, _64r, _64m, F(u64))
 #define ALU_SHORT_SIZES(op) ALU_SHORT(op, u16, 16) ALU_SHORT(op, u32, 32) ALU_SHORT(op, u64, 64)
 
 ALU_BINARY(add)

@@ -50,8 +50,8 @@ BIT_UNIT(u64, i64, 64, 6)
 
 #define BIT_CHANGE(T, bits)                                                                                            \
     BIT_TEST_REG(bts, T, bits)                                                                                         \
-    BIT_TEST_MEM(bts, T, bits) BIT_TEST_REG(btr, T, bits) BIT_TEST_MEM(btr, T, bits) BIT_TEST_REG(btc, T, bits)        \
-        BIT_TEST_MEM(btc, T, bits)
+    BIT_TEST_MEM(bts, T, bits)                                                                                         \
+    BIT_TEST_REG(btr, T, bits) BIT_TEST_MEM(btr, T, bits) BIT_TEST_REG(btc, T, bits) BIT_TEST_MEM(btc, T, bits)
 SEM_WIDE(BIT_CHANGE)
 
 /* BT writes nothing: not even the upper half of a 32-bit register. */

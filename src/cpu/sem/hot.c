@@ -1,8 +1,9 @@
 /*
- * Implements cpu/sem/hot.h: variants of loads, stores, arithmetic from memory, LEA, the stack and near branches, and
- * compare-and-branch.
+ * Implements cpu/sem/hot.h: variants of moves, arithmetic, LEA, the stack and near branches, and compare-and-branch.
  *
- * A hot function has no stack frame: the one call it may make is the tail call to the general function.
+ * A hot function has no stack frame: the one call it makes is a tail call, to the general function or to the next
+ * instruction. That each ends in an indirect jump of its own is what the host's branch prediction needs: from one loop
+ * for all of them it learns little.
  */
 #include "cpu/sem/hot.h"
 
@@ -16,6 +17,18 @@
 #define EA_B(c, i) ((c)->gpr[(i)->base] + (u64)(i)->disp)
 #define EA_X(c, i) (EA_B(c, i) + ((c)->gpr[(i)->index] << (i)->scale))
 #define EA_S(c, i) (EA_X(c, i) + (c)->seg_base[(i)->seg])
+
+/* On to the next instruction, after everything that could raise a request or a fault was ruled out. */
+static ALWAYS_INLINE void next(struct cpu *c, const struct insn *i)
+{
+    c->cur = i + 1;
+    i[1].fn(c, i + 1);
+}
+
+void hot_stop(struct cpu *c, const struct insn *i)
+{
+    c->cur = i - 1;
+}
 
 enum form { FORM_B, FORM_X, FORM_S, FORMS };
 
@@ -32,6 +45,7 @@ enum form { FORM_B, FORM_X, FORM_S, FORMS };
         }                                                                                                              \
         T v = host_load_##T(p);                                                                                        \
         body;                                                                                                          \
+        next(c, i);                                                                                                    \
     }
 
 #define HOT_WRITE(FORM, name, T, value)                                                                                \
@@ -43,6 +57,7 @@ enum form { FORM_B, FORM_X, FORM_S, FORMS };
             return;                                                                                                    \
         }                                                                                                              \
         host_store_##T(p, value);                                                                                      \
+        next(c, i);                                                                                                    \
     }
 
 /* READ(name, type, body) WRITE(name, type, value) for every hot instruction with a memory operand. */
@@ -79,6 +94,7 @@ enum form { FORM_B, FORM_X, FORM_S, FORMS };
 
 #define HOT_WRITES(WRITE)                                                                                              \
     WRITE(mov_Eb_Gb_m, u8, reg_get_u8(c, i->reg))                                                                      \
+    WRITE(mov_Ev_Gv_16m, u16, reg_get_u16(c, i->reg))                                                                  \
     WRITE(mov_Ev_Gv_32m, u32, reg_get_u32(c, i->reg))                                                                  \
     WRITE(mov_Ev_Gv_64m, u64, reg_get_u64(c, i->reg))                                                                  \
     WRITE(mov_Eb_I_m, u8, (u8)i->imm)                                                                                  \
@@ -102,11 +118,101 @@ static const struct {
     static void hot_lea_##bits##_##FORM(struct cpu *c, const struct insn *i)                                           \
     {                                                                                                                  \
         reg_set_u##bits(c, i->reg, (u##bits)EA_##FORM(c, i));                                                          \
+        next(c, i);                                                                                                    \
     }
 HOT_LEA(B, 32)
 HOT_LEA(B, 64)
 HOT_LEA(X, 32)
 HOT_LEA(X, 64)
+
+/*
+ * Registers only, in code of any size: these do what the general functions do and go on to the next.
+ */
+#define HOT_REG(name, body)                                                                                            \
+    static void hot_##name(struct cpu *c, const struct insn *i)                                                        \
+    {                                                                                                                  \
+        body;                                                                                                          \
+        next(c, i);                                                                                                    \
+    }
+
+/* The value of the r/m operand, of the register operand, and where a result goes. */
+#define RM(T)       reg_get_##T(c, i->rm)
+#define G(T)        reg_get_##T(c, i->reg)
+#define TO_RM(T, v) reg_set_##T(c, i->rm, v)
+#define TO_G(T, v)  reg_set_##T(c, i->reg, v)
+
+#define REGS_BINARY(REG, op, T, s)                                                                                     \
+    REG(op##_Ev_Gv_##s##r, TO_RM(T, flag_##op##_##T(c, RM(T), G(T))))                                                  \
+    REG(op##_Gv_Ev_##s##r, TO_G(T, flag_##op##_##T(c, G(T), RM(T))))                                                   \
+    REG(op##_Ev_I_##s##r, TO_RM(T, flag_##op##_##T(c, RM(T), (T)i->imm)))
+#define REGS_SHIFT(REG, op, T, s)                                                                                      \
+    REG(op##_Ev_Ib_##s##r, TO_RM(T, flag_##op##_##T(c, RM(T), (u8)i->imm)))                                            \
+    REG(op##_Ev_CL_##s##r, TO_RM(T, flag_##op##_##T(c, RM(T), (u8)c->gpr[R_CX])))                                      \
+    REG(op##_Ev_One_##s##r, TO_RM(T, flag_##op##1_##T(c, RM(T))))
+
+#define REGS_OF_SIZE(REG, T, s)                                                                                        \
+    REG(mov_Ev_Gv_##s##r, TO_RM(T, G(T)))                                                                              \
+    REG(mov_Gv_Ev_##s##r, TO_G(T, RM(T)))                                                                              \
+    REG(mov_Ev_I_##s##r, TO_RM(T, (T)i->imm))                                                                          \
+    REG(mov_Zv_Iv_##s, TO_G(T, (T)i->imm))                                                                             \
+    REG(movzx_Gv_Eb_##s##r, TO_G(T, RM(u8)))                                                                           \
+    REG(movzx_Gv_Ew_##s##r, TO_G(T, RM(u16)))                                                                          \
+    REG(movsx_Gv_Eb_##s##r, TO_G(T, (T)(i8)RM(u8)))                                                                    \
+    REG(movsx_Gv_Ew_##s##r, TO_G(T, (T)(i16)RM(u16)))                                                                  \
+    REGS_BINARY(REG, add, T, s)                                                                                        \
+    REGS_BINARY(REG, or, T, s)                                                                                         \
+    REGS_BINARY(REG, adc, T, s)                                                                                        \
+    REGS_BINARY(REG, sbb, T, s)                                                                                        \
+    REGS_BINARY(REG, and, T, s)                                                                                        \
+    REGS_BINARY(REG, sub, T, s)                                                                                        \
+    REGS_BINARY(REG, xor, T, s)                                                                                        \
+    REGS_SHIFT(REG, shl, T, s)                                                                                         \
+    REGS_SHIFT(REG, shr, T, s)                                                                                         \
+    REGS_SHIFT(REG, sar, T, s)                                                                                         \
+    REG(cmp_Ev_Gv_##s##r, flag_cmp_##T(c, RM(T), G(T)))                                                                \
+    REG(cmp_Gv_Ev_##s##r, flag_cmp_##T(c, G(T), RM(T)))                                                                \
+    REG(cmp_Ev_I_##s##r, flag_cmp_##T(c, RM(T), (T)i->imm))                                                            \
+    REG(test_Ev_Gv_##s##r, flag_test_##T(c, RM(T), G(T)))                                                              \
+    REG(test_Ev_I_##s##r, flag_test_##T(c, RM(T), (T)i->imm))                                                          \
+    REG(inc_Ev_##s##r, TO_RM(T, flag_inc_##T(c, RM(T))))                                                               \
+    REG(dec_Ev_##s##r, TO_RM(T, flag_dec_##T(c, RM(T))))                                                               \
+    REG(neg_Ev_##s##r, TO_RM(T, flag_neg_##T(c, RM(T))))                                                               \
+    REG(not_Ev_##s##r, TO_RM(T, (T)~RM(T)))                                                                            \
+    REG(imul_Gv_Ev_##s##r, TO_G(T, (T)flag_imul_##T(c, c->gpr[i->reg], RM(T))))                                        \
+    REG(imul_Gv_Ev_I_##s##r, TO_G(T, (T)flag_imul_##T(c, i->imm, RM(T))))
+
+#define HOT_REGS(REG)                                                                                                  \
+    REGS_OF_SIZE(REG, u32, 32)                                                                                         \
+    REGS_OF_SIZE(REG, u64, 64)                                                                                         \
+    REG(nop, (void)0)                                                                                                  \
+    REG(mov_Eb_Gb_r, TO_RM(u8, G(u8)))                                                                                 \
+    REG(mov_Gb_Eb_r, TO_G(u8, RM(u8)))                                                                                 \
+    REG(mov_Zb_Ib, TO_G(u8, (u8)i->imm))                                                                               \
+    REG(movsxd_64r, TO_G(u64, (u64)(i32)RM(u32)))                                                                      \
+    REG(and_Eb_I_r, TO_RM(u8, flag_and_u8(c, RM(u8), (u8)i->imm)))                                                     \
+    REG(cmp_Eb_I_r, flag_cmp_u8(c, RM(u8), (u8)i->imm))                                                                \
+    REG(cmp_Eb_Gb_r, flag_cmp_u8(c, RM(u8), G(u8)))                                                                    \
+    REG(test_Eb_I_r, flag_test_u8(c, RM(u8), (u8)i->imm))                                                              \
+    REG(test_Eb_Gb_r, flag_test_u8(c, RM(u8), G(u8)))
+
+HOT_REGS(HOT_REG)
+
+#define HOT_CONDITION(cc)                                                                                              \
+    HOT_REG(cmov##cc##_32r, TO_G(u32, FLAG_COND_##cc(c->ax_flags) ? RM(u32) : G(u32)))                                 \
+    HOT_REG(cmov##cc##_64r, TO_G(u64, FLAG_COND_##cc(c->ax_flags) ? RM(u64) : G(u64)))                                 \
+    HOT_REG(set##cc##_r, TO_RM(u8, FLAG_COND_##cc(c->ax_flags) ? 1 : 0))
+FLAG_CONDITIONS(HOT_CONDITION)
+
+#define CONDITION_ENTRY(cc)                                                                                            \
+    {sem_cmov##cc##_32r, hot_cmov##cc##_32r}, {sem_cmov##cc##_64r, hot_cmov##cc##_64r},                                \
+        {sem_set##cc##_r, hot_set##cc##_r},
+static const struct {
+    insn_fn *general, *hot;
+} register_forms[] = {
+#define ENTRY(name, ...) {sem_##name, hot_##name},
+    HOT_REGS(ENTRY)
+#undef ENTRY
+        FLAG_CONDITIONS(CONDITION_ENTRY)};
 
 /* The stack of 64-bit code is 64 bits wide and has no limit. */
 static void hot_push(struct cpu *c, const struct insn *i)
@@ -119,6 +225,7 @@ static void hot_push(struct cpu *c, const struct insn *i)
     }
     host_store_u64(p, c->gpr[i->reg]);
     c->gpr[R_SP] = sp;
+    next(c, i);
 }
 
 static void hot_pop(struct cpu *c, const struct insn *i)
@@ -130,6 +237,7 @@ static void hot_pop(struct cpu *c, const struct insn *i)
     }
     c->gpr[R_SP] += 8;
     c->gpr[i->reg] = host_load_u64(p);
+    next(c, i);
 }
 
 /* Branches: i->disp is the distance from the start of the block to the target. */
@@ -198,6 +306,8 @@ static NOINLINE void fused_slow(struct cpu *c, const struct insn *i)
     sem_lookup(i)(c, i);
     c->cur = i + 1;
     i[1].fn(c, i + 1);
+    if (c->cur)
+        c->cur = i;
 }
 
 static NOINLINE void branch_slow(struct cpu *c, const struct insn *i)
@@ -268,11 +378,25 @@ static NOINLINE void branch_slow(struct cpu *c, const struct insn *i)
     MEM(test_Ev_I_32m, u32, flag_test_u32(c, v, (u32)i->imm))
 
 /* M(condition) cannot take the instruction along: the sixteen are written out once. */
+/* clang-format off: it folds the list differently each time */
 #define SIXTEEN(M, ...)                                                                                                \
     M(__VA_ARGS__, o)                                                                                                  \
-    M(__VA_ARGS__, no) M(__VA_ARGS__, b) M(__VA_ARGS__, nb) M(__VA_ARGS__, z) M(__VA_ARGS__, nz) M(__VA_ARGS__, be)    \
-        M(__VA_ARGS__, nbe) M(__VA_ARGS__, s) M(__VA_ARGS__, ns) M(__VA_ARGS__, p) M(__VA_ARGS__, np)                  \
-            M(__VA_ARGS__, l) M(__VA_ARGS__, nl) M(__VA_ARGS__, le) M(__VA_ARGS__, nle)
+    M(__VA_ARGS__, no)                                                                                                 \
+    M(__VA_ARGS__, b)                                                                                                  \
+    M(__VA_ARGS__, nb)                                                                                                 \
+    M(__VA_ARGS__, z)                                                                                                  \
+    M(__VA_ARGS__, nz)                                                                                                 \
+    M(__VA_ARGS__, be)                                                                                                 \
+    M(__VA_ARGS__, nbe)                                                                                                \
+    M(__VA_ARGS__, s)                                                                                                  \
+    M(__VA_ARGS__, ns)                                                                                                 \
+    M(__VA_ARGS__, p)                                                                                                  \
+    M(__VA_ARGS__, np)                                                                                                 \
+    M(__VA_ARGS__, l)                                                                                                  \
+    M(__VA_ARGS__, nl)                                                                                                 \
+    M(__VA_ARGS__, le)                                                                                                 \
+    M(__VA_ARGS__, nle)
+/* clang-format on */
 
 #define DEFINE_FUSED_REG(name, body)    SIXTEEN(FUSED_REG, name, body)
 #define DEFINE_FUSED_MEM(name, T, body) SIXTEEN(FUSED_MEM, name, T, body)
@@ -321,17 +445,27 @@ static insn_fn *lookup_branch(struct insn *i)
     return i->fn == sem_ret_64 ? hot_ret : i->fn;
 }
 
+static insn_fn *lookup_register(const struct insn *i)
+{
+    for (size_t n = 0; n < ARRAY_SIZE(register_forms); n++) {
+        if (register_forms[n].general == i->fn)
+            return register_forms[n].hot;
+    }
+    return i->fn;
+}
+
 insn_fn *hot_lookup(struct insn *i)
 {
-    if (i->mode != ISA_64)
-        return i->fn;
-    if (i->mem)
-        return i->ashift == 0 ? lookup_memory(i) : i->fn;
+    bool mode64 = i->mode == ISA_64;
     if (isa_rows[i->row].treat == TREAT_BRANCH)
-        return lookup_branch(i);
-    if (i->fn == sem_push_Zv_64)
+        return mode64 && !i->mem ? lookup_branch(i) : i->fn;
+    if (i->mem && i->fn != sem_nop)
+        return mode64 && i->ashift == 0 ? lookup_memory(i) : i->fn;
+    if (mode64 && i->fn == sem_push_Zv_64)
         return hot_push;
-    return i->fn == sem_pop_Zv_64 ? hot_pop : i->fn;
+    if (mode64 && i->fn == sem_pop_Zv_64)
+        return hot_pop;
+    return lookup_register(i);
 }
 
 bool hot_fuse(struct insn *i)

@@ -22,4 +22,11 @@ insn_fn *hot_lookup(struct insn *i);
  */
 bool hot_fuse(struct insn *i);
 
+/*
+ * A hot function that is done with its instruction calls the next one itself, so instructions lie one after the other
+ * and `fn` of the one after the last is hot_stop. When a hot function returns, c->cur is the last instruction that was
+ * carried out, or NULL after a jump; the caller goes on with the one after it.
+ */
+insn_fn hot_stop;
+
 #endif

@@ -50,7 +50,7 @@ void sem_nop(struct cpu *c, const struct insn *i)
 /* Guest accesses are the host's, in the guest's order: the host's fence is the guest's. */
 void sem_fence(struct cpu *c, const struct insn *i)
 {
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    __builtin_ia32_mfence();
 }
 
 /* Guest memory is as coherent as the host's, so nothing has to be flushed; but the address is checked as a load is. */

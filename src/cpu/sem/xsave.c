@@ -72,7 +72,8 @@ static void store_part(struct cpu *c, u64 linear, const u8 *image, unsigned from
  * not even aligned to 4. */
 static u64 fx_linear(struct cpu *c, const struct insn *i, enum mmu_access a)
 {
-    u64 linear = c->seg_base[i->seg] + op_ea(c, i);
+    /* The limit is checked for the first 4 bytes, then alignment, then the rest and the right to write. */
+    u64 linear = op_linear(c, i, 4, MMU_READ);
     if (linear & 15 && c->flat && !addr_is_canonical(linear))
         cpu_fault_code(c, i->seg == SEG_SS ? EXC_SS : EXC_GP, 0);
     if (linear & 15) {

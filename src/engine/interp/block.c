@@ -17,6 +17,7 @@
 #include "host/thread.h"
 #include "mem/code.h"
 
+#define SENTINEL     sizeof(insn_fn *) /* the start of one more instruction, which stops */
 #define SCRATCH_SIZE (sizeof(struct block) + sizeof(struct insn))
 #define HASH_SIZE    (sizeof(struct block *) << INTERP_HASH_BITS)
 
@@ -52,14 +53,14 @@ static struct block **hash_slot(struct interp *e, const u8 *host)
 /* Room for the largest block. What it does not use is given back by block_keep. */
 static struct block *block_room(struct interp *e)
 {
-    if (e->used + sizeof(struct block) + BLOCK_MAX * sizeof(struct insn) > INTERP_ARENA)
+    if (e->used + sizeof(struct block) + BLOCK_MAX * sizeof(struct insn) + SENTINEL > INTERP_ARENA)
         block_cache_drop(e);
     return (struct block *)(void *)(e->arena + e->used);
 }
 
 static void block_keep(struct interp *e, struct block *b)
 {
-    e->used += (sizeof(*b) + b->insns * sizeof(struct insn) + 15) & ~15ull;
+    e->used += (sizeof(*b) + b->insns * sizeof(struct insn) + SENTINEL + 15) & ~15ull;
     struct block **slot = hash_slot(e, b->host);
     /* A dead one of the same key would only lengthen the chain. */
     for (struct block **p = slot; *p; p = &(*p)->next) {
@@ -176,6 +177,7 @@ static enum insn_status block_decode(struct cpu *c, struct block *b)
     }
     b->bytes = (u16)off;
     b->insns = b->count;
+    b->insn[b->count].fn = hot_stop;
     if (b->count >= 2 && hot_fuse(&b->insn[b->count - 2]))
         b->count--;
     return INSN_OK;

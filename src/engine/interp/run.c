@@ -17,8 +17,10 @@ static ALWAYS_INLINE u32 requests(const struct cpu *c)
     return atomic_load_explicit(&c->request, memory_order_relaxed);
 }
 
-/* Carries out a block, or its beginning if a request comes up. rip is at the next instruction afterwards. True if it
- * jumped. */
+/*
+ * Carries out a block, or its beginning if a request comes up. rip is at the next instruction afterwards. True if it
+ * jumped. One call may carry out several instructions (cpu/sem/hot.h).
+ */
 static ALWAYS_INLINE bool run_block(struct cpu *c, struct interp *e, struct block *b)
 {
     const struct insn *i = b->insn, *end = i + b->count;
@@ -26,11 +28,14 @@ static ALWAYS_INLINE bool run_block(struct cpu *c, struct interp *e, struct bloc
     do {
         c->cur = i;
         i->fn(c, i);
+        i = c->cur;
+        if (!i) {
+            c->insns += b->insns;
+            return true;
+        }
         i++;
     } while (i != end && likely(!requests(c)));
     c->insns += i == end ? b->insns : (u64)(i - b->insn);
-    if (!c->cur)
-        return true;
     u64 rip = c->gpr[REG_RIP] + i[-1].off + i[-1].len;
     c->gpr[REG_RIP] = b->mode == ISA_64 ? rip : (u32)rip;
     c->cur = NULL;

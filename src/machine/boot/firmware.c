@@ -117,31 +117,71 @@ static int offer_rest(struct fw_cfg *fw, const struct boot_file *initramfs, u64 
     return status ? status : fw_cfg_add(fw, FW_CFG_INITRD_DATA, initramfs->data, initramfs->size);
 }
 
-int firmware_offer_kernel(struct fw_cfg *fw, const struct boot_file *kernel, const struct boot_file *initramfs,
-                          const char *cmdline, u64 ram_below_4g, struct bytes *setup, struct error *err)
-{
-    struct linux_image l = {.initrd_max = UINT32_MAX, .cmdline_max = UINT32_MAX};
-    u64 initrd_at;
+/* linuxboot.S, and where its blanks are. */
+extern const u8 linuxboot_rom[], linuxboot_rom_end[];
+enum { ROM_LENGTH = 2, ROM_PNP_POINTER = 0x1a, PNP_CHECKSUM = 9, PNP_SIZE = 32 };
+#define ROM_FILE       "genroms/linuxboot.bin"
+#define ROM_BOOT_ORDER "/rom@" ROM_FILE
 
+static int offer_rom(struct fw_cfg *fw, struct bytes *rom)
+{
+    static const char order[] = ROM_BOOT_ORDER;
+    size_t size = (size_t)(linuxboot_rom_end - linuxboot_rom);
+
+    bytes_add(rom, linuxboot_rom, size);
+    if (!bytes_ok(rom))
+        return -ENOMEM;
+    u8 *pnp = rom->data + get_u16(rom->data + ROM_PNP_POINTER);
+    pnp[PNP_CHECKSUM] = checksum8(pnp, PNP_SIZE);
+    rom->data[ROM_LENGTH] = (u8)(size / 512);
+    rom->data[size - 1] = checksum8(rom->data, size);
+    int status = fw_cfg_add_file(fw, ROM_FILE, rom->data, size);
+    return status ? status : fw_cfg_add_file(fw, "bootorder", order, sizeof(order));
+}
+
+void firmware_kernel_free(struct firmware_kernel *k)
+{
+    bytes_free(&k->setup);
+    bytes_free(&k->rom);
+}
+
+/* Checks the kernel, and finds the initramfs its place. */
+static int check_kernel(const struct boot_file *kernel, const struct boot_file *initramfs, const char *cmdline,
+                        u64 ram_below_4g, struct linux_image *l, u64 *initrd_at, struct error *err)
+{
+    *l = (struct linux_image){.initrd_max = UINT32_MAX, .cmdline_max = UINT32_MAX};
     if (kernel->size > UINT32_MAX || initramfs->size > UINT32_MAX)
         return error_set(err, -EFBIG, "%s %s: too large to be handed to firmware", kernel->option, kernel->path);
     if (linux_is_image(kernel)) {
-        const char *why = linux_parse(kernel, &l);
+        const char *why = linux_parse(kernel, l);
         if (why)
             return error_set(err, -EINVAL, "%s %s: %s", kernel->option, kernel->path, why);
     }
-    if (strlen(cmdline) > l.cmdline_max)
-        return error_set(err, -EINVAL, "--cmdline: too long: this kernel takes at most %u characters", l.cmdline_max);
-    initrd_at = initrd_address(initramfs, ram_below_4g, l.initrd_max + 1);
-    if (!initrd_at)
+    if (strlen(cmdline) > l->cmdline_max)
+        return error_set(err, -EINVAL, "--cmdline: too long: this kernel takes at most %u characters", l->cmdline_max);
+    *initrd_at = initrd_address(initramfs, ram_below_4g, l->initrd_max + 1);
+    if (!*initrd_at)
         return error_set(err, -ENOMEM, "%s %s: does not fit into guest memory: raise --memory", initramfs->option,
                          initramfs->path);
-    bytes_add(setup, kernel->data, l.setup_size);
-    if (!bytes_ok(setup))
+    return 0;
+}
+
+int firmware_offer_kernel(struct fw_cfg *fw, const struct boot_file *kernel, const struct boot_file *initramfs,
+                          const char *cmdline, u64 ram_below_4g, struct firmware_kernel *made, struct error *err)
+{
+    struct linux_image l;
+    u64 initrd_at;
+    int status = check_kernel(kernel, initramfs, cmdline, ram_below_4g, &l, &initrd_at, err);
+
+    if (status)
+        return status;
+    bytes_add(&made->setup, kernel->data, l.setup_size);
+    if (!bytes_ok(&made->setup))
         return error_set(err, -ENOMEM, "%s %s: out of memory", kernel->option, kernel->path);
     if (l.setup_size)
-        fill_setup(setup->data, initrd_at, initramfs->size);
-    if (offer_image(fw, kernel, &l, setup) || offer_rest(fw, initramfs, initrd_at, cmdline))
+        fill_setup(made->setup.data, initrd_at, initramfs->size);
+    if (offer_image(fw, kernel, &l, &made->setup) || offer_rest(fw, initramfs, initrd_at, cmdline) ||
+        (l.setup_size && offer_rom(fw, &made->rom)))
         return error_set(err, -ENOSPC, "fw_cfg: no room for the kernel's items");
     return 0;
 }
