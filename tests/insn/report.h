@@ -16,6 +16,7 @@ enum {
     MASK_TORN = 2,  /* memory where a fault came up */
     MASK_PE = 4,    /* PE of MXCSR behind #XM */
     MASK_FLAGS = 8, /* all flags of MXCSR behind #XM */
+    MASK_AC = 16,   /* #AC or a segment's fault, where there is reason for both */
 };
 
 /* True if states and memory are equal. */
