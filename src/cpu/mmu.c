@@ -313,8 +313,7 @@ void mmu_probe(struct cpu *c, unsigned index, u64 linear, unsigned size, enum mm
     check_access(c, index, next_page(c, linear), a);
 }
 
-/* Copies that the thread sanitizer does not look into. */
-static __attribute__((no_sanitize("thread"))) void host_read(u8 *to, const u8 *from, unsigned size)
+void mmu_host_read(u8 *to, const u8 *from, unsigned size)
 {
     for (; size >= 8; size -= 8, to += 8, from += 8)
         put_u64(to, host_load_u64(from));
@@ -322,7 +321,7 @@ static __attribute__((no_sanitize("thread"))) void host_read(u8 *to, const u8 *f
         *to++ = host_load_u8(from++);
 }
 
-static __attribute__((no_sanitize("thread"))) void host_write(u8 *to, const u8 *from, unsigned size)
+static void host_write(u8 *to, const u8 *from, unsigned size)
 {
     for (; size >= 8; size -= 8, to += 8, from += 8)
         host_store_u64(to, get_u64(from));
@@ -342,7 +341,7 @@ static unsigned natural(unsigned off, unsigned size)
 static void bulk_read(struct cpu *c, const struct mmu_target *t, unsigned off, u8 *buf, unsigned size)
 {
     if (t->host) {
-        host_read(buf, t->host + off, size);
+        mmu_host_read(buf, t->host + off, size);
         return;
     }
     for (unsigned n; size; off += n, buf += n, size -= n) {
@@ -371,7 +370,7 @@ void mmu_load_bytes(struct cpu *c, unsigned index, u64 linear, void *buf, unsign
 {
     unsigned first = in_page(linear, size);
     if (likely(first == size && has_tag(c, index, linear, MMU_READ))) {
-        host_read(buf, tagged_host(c, index, linear), size);
+        mmu_host_read(buf, tagged_host(c, index, linear), size);
         return;
     }
     struct mmu_target t[2];

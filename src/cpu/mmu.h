@@ -154,16 +154,26 @@ static ALWAYS_INLINE unsigned mmu_slot(u64 linear)
     return linear >> 12 & (TLB_SIZE - 1);
 }
 
+/*
+ * The thread sanitizer must not look into accesses to guest memory, which is shared and raced for as on a real machine.
+ * An inlined function is instrumented with its caller, so under the sanitizer these stay calls.
+ */
+#ifdef __SANITIZE_THREAD__
+#define MMU_UNCHECKED static NOINLINE __attribute__((no_sanitize("thread"), unused))
+#else
+#define MMU_UNCHECKED static ALWAYS_INLINE __attribute__((no_sanitize("thread")))
+#endif
+
 /* Unaligned, aliasing-safe host accesses that compile to one move. Guest memory is shared with other threads. */
 #define MMU_HOST(T)                                                                                                    \
     struct mmu_##T {                                                                                                   \
         volatile T v;                                                                                                  \
     } __attribute__((packed, may_alias));                                                                              \
-    static ALWAYS_INLINE __attribute__((no_sanitize("thread"))) T host_load_##T(const void *p)                         \
+    MMU_UNCHECKED T host_load_##T(const void *p)                                                                       \
     {                                                                                                                  \
         return ((const struct mmu_##T *)p)->v;                                                                         \
     }                                                                                                                  \
-    static ALWAYS_INLINE __attribute__((no_sanitize("thread"))) void host_store_##T(void *p, T v)                      \
+    MMU_UNCHECKED void host_store_##T(void *p, T v)                                                                    \
     {                                                                                                                  \
         ((struct mmu_##T *)p)->v = v;                                                                                  \
     }                                                                                                                  \
@@ -188,5 +198,8 @@ MMU_HOST(u16)
 MMU_HOST(u32)
 MMU_HOST(u64)
 #undef MMU_HOST
+
+/* `size` bytes of guest memory, as they are at the moment of each access. */
+void mmu_host_read(u8 *to, const u8 *from, unsigned size);
 
 #endif

@@ -131,13 +131,18 @@ static u64 next_page(const struct cpu *c, u64 linear)
     return c->mode == ISA_64 ? next : (u32)next;
 }
 
-/* Decodes and re-decodes until the instruction's chunks were marked before its bytes were read. */
+/*
+ * Decodes and re-decodes until the instruction's chunks were marked before its bytes were read. The decoder gets a
+ * copy: another processor may be changing the bytes, and what is looked at twice must be the same twice.
+ */
 static enum insn_status decode_marked(struct cpu *c, struct block *b, const u8 *p, unsigned room, u64 *marked,
                                       struct insn *i)
 {
     unsigned page_off = (u64)p % MEM_PAGE_SIZE;
     for (;;) {
-        enum insn_status status = insn_decode(p, room, b->mode, &c->features, i);
+        u8 buf[INSN_BYTES];
+        mmu_host_read(buf, p, room);
+        enum insn_status status = insn_decode(buf, room, b->mode, &c->features, i);
         if (status != INSN_OK)
             return status;
         u64 need = mem_code_chunks(page_off, i->len);
