@@ -118,7 +118,8 @@ static int offer_rest(struct fw_cfg *fw, const struct boot_file *initramfs, u64 
 }
 
 /* linuxboot.S, and where its blanks are. */
-extern const u8 linuxboot_rom[], linuxboot_rom_end[];
+extern const u8 linuxboot_rom[];
+extern const u32 linuxboot_rom_size;
 enum { ROM_LENGTH = 2, ROM_PNP_POINTER = 0x1a, PNP_CHECKSUM = 9, PNP_SIZE = 32 };
 #define ROM_FILE       "genroms/linuxboot.bin"
 #define ROM_BOOT_ORDER "/rom@" ROM_FILE
@@ -126,7 +127,7 @@ enum { ROM_LENGTH = 2, ROM_PNP_POINTER = 0x1a, PNP_CHECKSUM = 9, PNP_SIZE = 32 }
 static int offer_rom(struct fw_cfg *fw, struct bytes *rom)
 {
     static const char order[] = ROM_BOOT_ORDER;
-    size_t size = (size_t)(linuxboot_rom_end - linuxboot_rom);
+    size_t size = linuxboot_rom_size;
 
     bytes_add(rom, linuxboot_rom, size);
     if (!bytes_ok(rom))

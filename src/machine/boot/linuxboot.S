@@ -29,7 +29,7 @@
         .section .rodata
         .code16
         .balign 16
-        .globl linuxboot_rom, linuxboot_rom_end
+        .globl linuxboot_rom, linuxboot_rom_size
 linuxboot_rom:
         .word   0xaa55
         .byte   0                       /* length in units of 512 bytes */
@@ -158,4 +158,7 @@ boot_entry:
         lretw
         .balign 512
 linuxboot_rom_end:
+        .balign 4
+linuxboot_rom_size:
+        .long   linuxboot_rom_end - linuxboot_rom
         .section .note.GNU-stack, "", @progbits
