@@ -4,7 +4,6 @@
  */
 #include "cpu/cpu.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "cpu/debug.h"
@@ -170,6 +169,8 @@ u64 cpu_tsc(struct cpu *c)
 void cpu_request(struct cpu *c, u32 req)
 {
     atomic_fetch_or(&c->request, req);
+    if (c->kick)
+        c->kick(c);
     if (c->world)
         world_wake(c->world, c);
 }
@@ -251,9 +252,11 @@ const struct apic_cpu_ops *cpu_connect_apic(struct cpu *c, const struct apic_ops
 
 struct cpu *cpu_create(const struct cpu_config *cfg)
 {
-    struct cpu *c = calloc(1, sizeof(*c));
-    if (!c)
+    struct host_ram home;
+    if (host_ram_small(&home, "processor", sizeof(struct cpu), NULL) < 0)
         return NULL;
+    struct cpu *c = (struct cpu *)(void *)home.base;
+    c->home = home;
     c->id = cfg->id;
     c->count = cfg->count;
     c->model = cfg->model;
@@ -265,7 +268,7 @@ struct cpu *cpu_create(const struct cpu_config *cfg)
     c->model->features(&c->features);
     isa_set(&c->features, FEAT_BASE);
     if (!mmu_create(c)) {
-        free(c);
+        host_ram_unmap(&home);
         return NULL;
     }
     cpu_reset(c, true);
@@ -280,5 +283,6 @@ void cpu_destroy(struct cpu *c)
         return;
     mmu_destroy(c);
     vec_stubs_free(c);
-    free(c);
+    struct host_ram home = c->home;
+    host_ram_unmap(&home);
 }

@@ -26,6 +26,7 @@
 
 #include "base/bits.h"
 #include "base/log.h"
+#include "host/mem.h"
 #include "irq/apic.h"
 #include "isa/insn.h"
 #include "mem/space.h"
@@ -226,7 +227,11 @@ struct cpu {
     const struct log *log;
     const struct apic_ops *apic;
     void *apic_dev;
-    void *engine;            /* the engine's own part */
+    void *engine;         /* the engine's own part */
+    u64 frame[32];        /* what the engine's emitted code reaches beside the state */
+    struct host_ram home; /* the memory of this struct, so that it can be mapped again elsewhere */
+    /* `request` has got a bit: bring the owner out of guest code; NULL: it looks. Any thread */
+    void (*kick)(struct cpu *c);
     struct vec_stubs *stubs; /* cpu/sem/stub.h; NULL until the first vector instruction */
     void (*ferr)(struct cpu *c,
                  bool level); /* FERR#: an unmasked x87 error waits and CR0.NE is 0; may be NULL. Owner's thread */

@@ -86,13 +86,19 @@ static bool write_taggable(struct cpu *c, const struct mmu_target *t, const stru
     return !(clients & ~t->page->dirty);
 }
 
+static u8 page_facts(const struct walk *w)
+{
+    return (w->global ? TLB_GLOBAL : 0) | (w->user ? TLB_USER : 0) | (w->shift > 12 ? TLB_LARGE : 0) |
+           (w->shift == 30 ? TLB_HUGE : 0);
+}
+
 /* Fills in the tags that this page may have; where the access at hand gets none, it is remembered in tlb.slow. */
 static void fill(struct cpu *c, unsigned index, u64 linear, enum mmu_access a, const struct walk *w,
                  const struct mmu_target *t)
 {
     struct tlb *tlb = c->tlb;
     u64 tag = (linear & MEM_PAGE_MASK) | tlb->asid;
-    struct tlb_entry *e = &tlb->set[index][linear >> 12 & (TLB_SIZE - 1)];
+    struct tlb_entry *e = &tlb->set[index][mmu_slot(linear)];
     bool plain = t->host && index != MMU_CHECKED;
     bool data = plain && !page_watched(c, linear);
     bool read = data && walk_allows(c, w, index, MMU_READ);
@@ -105,6 +111,7 @@ static void fill(struct cpu *c, unsigned index, u64 linear, enum mmu_access a, c
                                 .write = write ? tag : TLB_INVALID,
                                 .exec = exec ? tag : TLB_INVALID,
                                 .addend = (u64)t->host - (linear & MEM_PAGE_MASK)};
+        tlb->page[index][mmu_slot(linear)] = page_facts(w);
     }
     if (a == MMU_READ ? read : a == MMU_WRITE ? write : true)
         return;
@@ -204,6 +211,7 @@ static void settle_write(struct cpu *c, struct mem_page *page, unsigned off, uns
     t->code_page = page;
     t->stats.code_hits++;
     atomic_fetch_or(&c->request, REQ_BLOCK);
+    mem_tell_code(c->mem);
 }
 
 /* A device may have changed the map: this processor sees it with its next access. */
@@ -472,6 +480,7 @@ void mmu_settle_code(struct cpu *c)
         return;
     world_exclusive(c->world, c);
     mem_code_unmark(t->code_page);
+    mem_tell_code(c->mem);
     world_exclusive_end(c->world, c);
     t->code_hits = 0;
     t->stats.code_unmarks++;

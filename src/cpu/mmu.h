@@ -42,13 +42,35 @@ struct mmu_target {
     bool apic;                  /* the local APIC answers */
 };
 
+/* What is known of the page of a tlb_entry besides: struct tlb, page[]. */
+enum tlb_page {
+    TLB_GLOBAL = 1,
+    TLB_USER = 2,  /* user code may access it */
+    TLB_LARGE = 4, /* of 2 or 4 MiB */
+    TLB_HUGE = 8,  /* of 1 GiB */
+};
+
+/* Whoever keeps copies of tags, and must drop them when tags are dropped. By the owner or in an exclusive section. */
+struct tlb_watch_ops {
+    void (*page)(void *opaque, u64 linear); /* all of the page at `linear`, however large it was; in every space */
+    void (*all)(void *opaque);
+    void (*renumber)(void *opaque); /* all but global pages; and address-space numbers start again */
+    void (*protect)(void *opaque, const u8 *host_page); /* no more writes to this page of RAM */
+};
+struct tlb_watch {
+    const struct tlb_watch_ops *ops;
+    void *opaque;
+};
+
 #define TLB_SLOW   32 /* translations of pages that never get a tag */
 #define TLB_FRAMES 64 /* answers of mem_find */
 #define TLB_SPACES 8
 
 struct tlb {
     struct tlb_entry set[MMU_INDEXES][TLB_SIZE];
-    u64 asid; /* current address-space number, 0 to 0xffe: compared in the low bits */
+    u64 asid;                       /* current address-space number, 0 to 0xffe: compared in the low bits */
+    u8 page[MMU_INDEXES][TLB_SIZE]; /* enum tlb_page of each entry that has a tag */
+    const struct tlb_watch *watch;  /* NULL: nobody */
 
     /* The rest is cpu/tlb.c's and cpu/mmu.c's. */
     u64 next_asid;
@@ -134,6 +156,8 @@ void mmu_destroy(struct cpu *c);
 /* At a block boundary after REQ_BLOCK: a page whose code marks this processor hit again and again holds data now; it
  * is unmarked in an exclusive section, so that stores to it are fast again. */
 void mmu_settle_code(struct cpu *c);
+/* May `asid` become the current number again (or is it)? Between two renumberings no number means two spaces. */
+bool mmu_space_alive(const struct cpu *c, u64 asid);
 /* Before code bytes are read: marks them, and where the page had no mark takes write tags away from all processors
  * (exclusive section). At a block boundary. Afterwards note mem_code_gen, then read. */
 void mmu_mark_code(struct cpu *c, struct mem_page *page, const u8 *host_page, unsigned off, unsigned len);

@@ -47,12 +47,24 @@ static u16 space_pcid(const struct cpu *c)
 static void space_new(struct cpu *c)
 {
     struct tlb *t = c->tlb;
-    if (t->next_asid == ASID_END)
+    if (t->next_asid == ASID_END) {
         tlb_wipe(t);
+        if (t->watch)
+            t->watch->ops->renumber(t->watch->opaque);
+    }
     t->asid = t->next_asid++;
     t->stats.flushes++;
     struct tlb_space *s = &t->space[t->next_space++ % TLB_SPACES];
     *s = (struct tlb_space){.cr3 = space_cr3(c), .pcid = space_pcid(c), .asid = (u16)t->asid, .valid = true};
+}
+
+bool mmu_space_alive(const struct cpu *c, u64 asid)
+{
+    for (unsigned n = 0; n < TLB_SPACES; n++) {
+        if (c->tlb->space[n].valid && c->tlb->space[n].asid == asid)
+            return true;
+    }
+    return asid == c->tlb->asid;
 }
 
 static void space_forget(struct tlb *t, u16 pcid)
@@ -86,6 +98,9 @@ void mmu_flush_all(struct cpu *c)
         c->tlb->space[n].valid = false;
     frames_drop(c->tlb);
     space_new(c);
+    const struct tlb_watch *watch = c->tlb->watch;
+    if (watch)
+        watch->ops->all(watch->opaque);
 }
 
 void mmu_cr3_loaded(struct cpu *c, bool keep)
@@ -146,6 +161,8 @@ void mmu_flush_page(struct cpu *c, u64 linear)
     }
     for (unsigned n = 0; n < TLB_SLOW; n++)
         t->slow[n].tag = TLB_INVALID;
+    if (t->watch)
+        t->watch->ops->page(t->watch->opaque, linear);
 }
 
 void mmu_invpcid(struct cpu *c, enum mmu_invpcid type, u16 pcid, u64 linear)
@@ -170,4 +187,7 @@ void mmu_protect_code(struct cpu *c, const u8 *host_page)
                 e->write = TLB_INVALID;
         }
     }
+    const struct tlb_watch *watch = c->tlb->watch;
+    if (watch)
+        watch->ops->protect(watch->opaque, host_page);
 }

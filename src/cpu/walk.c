@@ -16,6 +16,7 @@
 #define PTE_A  BIT64(5)
 #define PTE_D  BIT64(6)
 #define PTE_PS BIT64(7)
+#define PTE_G  BIT64(8)
 #define PTE_XD BIT64(63)
 
 #define LEVELS 4
@@ -101,8 +102,8 @@ static bool step_set(struct cpu *c, struct step *s, u64 flags, unsigned size)
     if (!entry_exchange(s->host, s->value, value, size))
         return false;
     mem_dirty_mark(s->page, mem_dirty_clients(c->mem));
-    if (unlikely(s->page->code))
-        mem_code_written(s->page, s->pa % MEM_PAGE_SIZE, size);
+    if (unlikely(s->page->code) && mem_code_written(s->page, s->pa % MEM_PAGE_SIZE, size))
+        mem_tell_code(c->mem);
     return true;
 }
 
@@ -233,6 +234,7 @@ static bool read_levels(struct cpu *c, const struct paging *p, u64 linear, struc
         if (leaf) {
             w->shift = shift;
             w->dirty = s->value & PTE_D;
+            w->global = (s->value & PTE_G) && (c->cr4 & CR4_PGE);
             w->pa = leaf_address(p, shift, s->value, linear);
             return true;
         }

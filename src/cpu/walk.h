@@ -15,13 +15,14 @@
 #define PF_FETCH BIT(4)
 
 struct walk {
-    u64 pa;     /* of the byte */
-    u8 shift;   /* log2 of the page size */
-    bool user;  /* U/S of all levels */
-    bool write; /* R/W of all levels */
-    bool nx;    /* XD of any level */
-    bool dirty; /* D of the last level, after the walk */
-    u32 error;  /* of the #PF, when the walk failed */
+    u64 pa;      /* of the byte */
+    u8 shift;    /* log2 of the page size */
+    bool user;   /* U/S of all levels */
+    bool write;  /* R/W of all levels */
+    bool nx;     /* XD of any level */
+    bool dirty;  /* D of the last level, after the walk */
+    bool global; /* G of the last level, with CR4.PGE */
+    u32 error;   /* of the #PF, when the walk failed */
 };
 
 /*

@@ -147,8 +147,12 @@ void world_park(struct world *w, struct cpu *c)
 static void park_running_locked(struct world *w)
 {
     for (unsigned n = 0; n < w->count; n++) {
-        if (w->slot[n].running)
-            atomic_fetch_or(&w->slot[n].cpu->request, REQ_PARK);
+        struct cpu *c = w->slot[n].cpu;
+        if (!w->slot[n].running)
+            continue;
+        atomic_fetch_or(&c->request, REQ_PARK);
+        if (c->kick)
+            c->kick(c);
     }
 }
 

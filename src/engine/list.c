@@ -5,9 +5,9 @@
 
 #include "engine/engine.h"
 
-extern const struct engine_ops interp_engine;
+extern const struct engine_ops interp_engine, translate_engine;
 
-const struct engine_ops *const engines[] = {&interp_engine, NULL};
+const struct engine_ops *const engines[] = {&interp_engine, &translate_engine, NULL};
 
 const struct engine_ops *engine_find(const char *name)
 {

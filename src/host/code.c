@@ -89,6 +89,16 @@ const void *code_add(struct code_area *a, const u8 *bytes, size_t len)
     return at;
 }
 
+const void *code_next(const struct code_area *a)
+{
+    return a->run + a->used;
+}
+
+bool code_holds(const struct code_area *a, u64 address)
+{
+    return address - (u64)a->run < a->size;
+}
+
 void code_patch(struct code_area *a, const void *at, const u8 *bytes, size_t len)
 {
     memcpy(a->write + ((const u8 *)at - a->run), bytes, len);

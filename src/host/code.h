@@ -25,6 +25,12 @@ void code_destroy(struct code_area *a);
  * NULL if the area is full. */
 const void *code_add(struct code_area *a, const u8 *bytes, size_t len);
 
+/* Where the next piece will run. */
+const void *code_next(const struct code_area *a);
+
+/* Is the address one of the view to run from? */
+bool code_holds(const struct code_area *a, u64 address);
+
 /* Changes bytes of a piece that was added. The caller sees to it that nobody runs them meanwhile, or that the change is
  * one aligned store. */
 void code_patch(struct code_area *a, const void *at, const u8 *bytes, size_t len);

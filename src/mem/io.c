@@ -60,7 +60,8 @@ static void ram_written(struct mem_space *s, const struct mem_range *r, u64 addr
 {
     struct mem_page *p = range_write_page(r, addr);
     mem_dirty_mark(p, mem_dirty_clients(s));
-    mem_code_written(p, addr % MEM_PAGE_SIZE, len);
+    if (mem_code_written(p, addr % MEM_PAGE_SIZE, len))
+        mem_tell_code(s);
 }
 
 static unsigned ops_min(const struct mem_window_ops *ops)

@@ -160,7 +160,11 @@ static int space_init(struct mem_space *s, u64 ram_size, u64 below_4g, struct er
                          (unsigned long long)(ram_size >> 20));
     }
     s->below_4g = below_4g < ram_size ? below_4g : ram_size;
-    s->ram = (struct mem_ram){.host = s->backing.base, .size = ram_size, .pages = pages, .fd = s->backing.fd};
+    s->ram = (struct mem_ram){.host = s->backing.base,
+                              .read_only = s->backing.read_only,
+                              .size = ram_size,
+                              .pages = pages,
+                              .fd = s->backing.fd};
     s->ram_area = (struct mem_area){.size = ram_size, .host = s->ram.host, .pages = pages};
     return 0;
 }
@@ -329,7 +333,8 @@ void mem_rom_written(struct mem_space *s, const u8 *host, u64 len)
             n = MEM_PAGE_SIZE - off % MEM_PAGE_SIZE;
             if (n > end - off)
                 n = end - off;
-            mem_code_written(&rom->pages[off / MEM_PAGE_SIZE], off % MEM_PAGE_SIZE, (unsigned)n);
+            if (mem_code_written(&rom->pages[off / MEM_PAGE_SIZE], off % MEM_PAGE_SIZE, (unsigned)n))
+                mem_tell_code(s);
         }
     }
 }
@@ -356,6 +361,18 @@ void mem_a20_set(struct mem_space *s, bool on)
 u64 mem_a20_mask(const struct mem_space *s)
 {
     return atomic_load_explicit(&s->a20_mask, memory_order_relaxed);
+}
+
+void mem_tell_code(struct mem_space *s)
+{
+    pthread_mutex_lock(&s->listener_lock);
+    list_for_each(node, &s->listeners)
+    {
+        struct mem_listener *l = container_of(node, struct mem_listener, node);
+        if (l->code_written)
+            l->code_written(l->opaque);
+    }
+    pthread_mutex_unlock(&s->listener_lock);
 }
 
 void mem_on_change(struct mem_space *s, struct mem_listener *l)

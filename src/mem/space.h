@@ -34,10 +34,11 @@ struct mem_page {
     _Atomic u32 dirty;    /* bits, one for each client of dirty tracking */
 };
 
-/* Guest RAM: one memfd mapping; offset 0 is guest-physical 0, the part above the PCI hole follows without a gap. */
+/* Guest RAM: one memfd; offset 0 is guest-physical 0, the part above the PCI hole follows without a gap. */
 struct mem_ram {
     u8 *host;
-    u64 size; /* bytes, a multiple of MEM_PAGE_SIZE */
+    const u8 *read_only; /* a second mapping, through which nothing can be written */
+    u64 size;            /* bytes, a multiple of MEM_PAGE_SIZE */
     struct mem_page *pages;
     int fd;
 };
@@ -102,9 +103,12 @@ u64 mem_a20_mask(const struct mem_space *s);
 
 struct mem_listener {
     struct list node;
-    void (*changed)(void *opaque); /* must not block or change the map */
+    void (*changed)(void *opaque);      /* must not block or change the map */
+    void (*code_written)(void *opaque); /* a store hit code that an engine has marked (mem/code.h); may be NULL */
     void *opaque;
 };
+/* Calls code_written of all listeners: by whoever got true from mem_code_written, or unmarked a page. */
+void mem_tell_code(struct mem_space *s);
 /* With or without the machine lock; not from a listener. */
 void mem_on_change(struct mem_space *s, struct mem_listener *l);
 void mem_on_change_remove(struct mem_space *s, struct mem_listener *l);

@@ -1,0 +1,451 @@
+/*
+ * Blocks: finding, decoding, dropping (engine/translate/translate.h).
+ *
+ * The order of mem/code.h: an instruction's chunks of 64 bytes are marked before the bytes that count are read.
+ */
+#include <string.h>
+
+#include "cpu/fault.h"
+#include "cpu/mmu.h"
+#include "cpu/sem/sem.h"
+#include "cpu/world.h"
+#include "engine/translate/emit.h"
+#include "engine/translate/translate.h"
+#include "host/mem.h"
+#include "host/thread.h"
+#include "mem/code.h"
+
+#define HASH_SIZE    (sizeof(struct block *) << HASH_BITS)
+#define PAGES_SIZE   (sizeof(struct code_page *) << PAGE_BITS)
+#define SLOTS_SIZE   (sizeof(struct slot_key) << SLOT_BITS)
+#define BLOCKS_SIZE  (sizeof(struct block *) * BLOCKS_MAX)
+#define SCRATCH_SIZE (sizeof(struct block) + BLOCK_MAX * sizeof(struct insn))
+#define GOLDEN       0x9e3779b97f4a7c15ull
+
+bool blocks_create(struct translator *t)
+{
+    t->hash = host_table_alloc(HASH_SIZE);
+    t->pages = host_table_alloc(PAGES_SIZE);
+    t->slots = host_table_alloc(SLOTS_SIZE);
+    t->blocks = host_table_alloc(BLOCKS_SIZE);
+    t->meta = host_table_alloc(META_BYTES);
+    t->scratch = host_table_alloc(SCRATCH_SIZE);
+    return t->hash && t->pages && t->slots && t->blocks && t->meta && t->scratch;
+}
+
+void blocks_destroy(struct translator *t)
+{
+    host_table_free(t->hash, HASH_SIZE);
+    host_table_free(t->pages, PAGES_SIZE);
+    host_table_free(t->slots, SLOTS_SIZE);
+    host_table_free(t->blocks, BLOCKS_SIZE);
+    host_table_free(t->meta, META_BYTES);
+    host_table_free(t->scratch, SCRATCH_SIZE);
+}
+
+int blocks_drop(struct translator *t, struct error *err)
+{
+    host_table_clear(t->hash, HASH_SIZE);
+    host_table_clear(t->pages, PAGES_SIZE);
+    host_table_clear(t->slots, SLOTS_SIZE);
+    memset(t->jump, 0, sizeof(t->jump));
+    t->meta_used = 0;
+    t->count = 0;
+    t->slots_used[0] = t->slots_used[1] = 0;
+    t->resume = 0;
+    t->stats.drops++;
+    code_reset(t->area);
+    if (t->windows)
+        windows_drop_code(t->windows);
+    return glue_make(&t->glue, t->area, err);
+}
+
+static void *meta_take(struct translator *t, u64 size)
+{
+    if (t->meta_used + size > META_BYTES)
+        return NULL;
+    void *p = t->meta + t->meta_used;
+    t->meta_used += (size + 15) & ~15ull;
+    return p;
+}
+
+/* ------ pages ------ */
+
+static struct code_page *page_of(struct translator *t, struct mem_page *page)
+{
+    struct code_page **slot = &t->pages[(u64)page * GOLDEN >> (64 - PAGE_BITS)], *p = *slot;
+    while (p && p->page != page)
+        p = p->next;
+    if (p)
+        return p;
+    p = meta_take(t, sizeof(*p));
+    if (!p)
+        return NULL;
+    *p = (struct code_page){.page = page, .gen = mem_code_gen(page), .next = *slot};
+    *slot = p;
+    return p;
+}
+
+void block_kill(struct translator *t, struct block *b)
+{
+    if (b->dead)
+        return;
+    b->dead = true;
+    struct block **p = &t->hash[(u64)b->guest * GOLDEN >> (64 - HASH_BITS)];
+    while (*p && *p != b)
+        p = &(*p)->next;
+    if (*p)
+        *p = b->next;
+    if (b->native) {
+        /* jmp to the block's exit_dead, its last code. */
+        struct emit e = {.buf = (u8[16]){0}, .size = 16, .run = b->entry, .ok = true};
+        emit_jmp(&e, b->end);
+        code_patch(t->area, (const void *)b->entry, e.buf, e.len);
+    }
+    t->stats.dead++;
+}
+
+static struct misaligned *misaligned_of(struct translator *t, u64 rip)
+{
+    return &t->misaligned[rip * GOLDEN >> (64 - MISALIGNED_BITS)];
+}
+
+void block_misaligned(struct translator *t, struct block *b, unsigned n)
+{
+    if (!(b->unaligned >> n & 1))
+        b->unaligned |= 1ull << n;
+    else if (b->misaligned == UINT8_MAX)
+        return;
+    if (++b->misaligned != UNALIGNED_MAX)
+        return;
+    *misaligned_of(t, b->rip) = (struct misaligned){.rip = b->rip, .insns = b->unaligned};
+    b->misaligned = UINT8_MAX;
+    block_kill(t, b);
+    t->stats.remade++;
+}
+
+static void page_settle(struct translator *t, struct code_page *p)
+{
+    u32 gen = mem_code_gen(p->page);
+    if (p->gen == gen)
+        return;
+    p->gen = gen;
+    t->stats.stale++;
+    for (struct block *b = p->first; b; b = b->page_next)
+        block_kill(t, b);
+    p->first = NULL;
+}
+
+void blocks_settle(struct translator *t)
+{
+    for (size_t n = 0; n < (size_t)1 << PAGE_BITS; n++) {
+        for (struct code_page *p = t->pages[n]; p; p = p->next)
+            page_settle(t, p);
+    }
+    t->resume = 0;
+}
+
+/* ------ slots ------ */
+
+u32 block_slot(struct translator *t, u64 target)
+{
+    u32 mask = (1u << SLOT_BITS) - 1, n = (u32)(target * GOLDEN >> (64 - SLOT_BITS));
+    while (t->slots[n].slot && t->slots[n].target != target)
+        n = (n + 1) & mask;
+    if (t->slots[n].slot)
+        return t->slots[n].slot - 1;
+    unsigned half = target >> 47 & 1;
+    if (t->slots_used[half] == WIN_SLOTS / 2)
+        return LINK_NONE;
+    u32 slot = t->slots_used[half]++ + half * WIN_SLOTS / 2;
+    t->slots[n] = (struct slot_key){.target = target, .slot = slot + 1};
+    return slot;
+}
+
+/* ------ decoding ------ */
+
+/* A processor that spins lets the one it waits for run. */
+static void pause(struct cpu *c, const struct insn *i)
+{
+    if (world_count(c->world) > 1)
+        host_thread_yield();
+}
+
+/* `off` is the instruction's offset in its block, from whose start rip is counted. */
+static void insn_finish(struct insn *i, unsigned off)
+{
+    i->off = (u8)off;
+    if (i->mem && i->base == REG_RIP)
+        i->disp += off + i->len;
+    i->fn = i->row == INSN_PAUSE ? pause : sem_lookup(i);
+}
+
+static bool insn_ends(const struct insn *i)
+{
+    return isa_rows[i->row].attrs & A_END;
+}
+
+static _Noreturn void raise_status(struct cpu *c, enum insn_status status)
+{
+    if (status == INSN_UD)
+        cpu_ud(c);
+    cpu_gp(c, 0);
+}
+
+/* The last byte of the code segment that may be fetched. */
+static u64 code_limit(const struct cpu *c)
+{
+    return c->mode == ISA_64 ? UINT64_MAX : c->seg[SEG_CS].limit;
+}
+
+/* Bytes that may be fetched at rip + off under the segment's limit, at most `size`. */
+static unsigned limit_room(const struct cpu *c, unsigned off, unsigned size)
+{
+    u64 rip = c->gpr[REG_RIP] + off, limit = code_limit(c);
+    if (rip > limit)
+        return 0;
+    return limit - rip < size ? (unsigned)(limit - rip + 1) : size;
+}
+
+static u64 code_linear(const struct cpu *c)
+{
+    u64 linear = c->gpr[REG_RIP] + c->seg_base[SEG_CS];
+    return c->mode == ISA_64 ? linear : (u32)linear;
+}
+
+static u64 next_page(const struct cpu *c, u64 linear)
+{
+    u64 next = (linear & MEM_PAGE_MASK) + MEM_PAGE_SIZE;
+    return c->mode == ISA_64 ? next : (u32)next;
+}
+
+/*
+ * Decodes and re-decodes until the instruction's chunks were marked before its bytes were read. The decoder gets a
+ * copy: another processor may be changing the bytes.
+ */
+static enum insn_status decode_marked(struct cpu *c, struct block *b, struct mem_page *page, const u8 *p, unsigned room,
+                                      u64 *marked, struct insn *i)
+{
+    unsigned page_off = (u64)p % MEM_PAGE_SIZE;
+    for (;;) {
+        u8 buf[INSN_BYTES];
+        mmu_host_read(buf, p, room);
+        enum insn_status status = insn_decode(buf, room, b->mode, &c->features, i);
+        if (status != INSN_OK)
+            return status;
+        u64 need = mem_code_chunks(page_off, i->len);
+        if ((*marked & need) == need)
+            return status;
+        mmu_mark_code(c, page, p - page_off, page_off, i->len);
+        *marked |= need;
+    }
+}
+
+/* Instructions up to the end of the block, of the page or of the segment. The status is the first instruction's. */
+static enum insn_status block_decode(struct cpu *c, struct block *b, struct mem_page *page)
+{
+    u64 marked = 0;
+    unsigned off = 0, in_page = MEM_PAGE_SIZE - (u64)b->guest % MEM_PAGE_SIZE;
+    while (b->count < BLOCK_MAX && off < in_page && off < 256 - INSN_BYTES) {
+        struct insn *i = &b->insn[b->count];
+        unsigned room = limit_room(c, off, in_page - off < INSN_BYTES ? in_page - off : INSN_BYTES);
+        enum insn_status status = room ? decode_marked(c, b, page, b->guest + off, room, &marked, i) : INSN_SHORT;
+        if (status != INSN_OK) {
+            if (!b->count)
+                return status;
+            break;
+        }
+        insn_finish(i, off);
+        off += i->len;
+        b->count++;
+        if (insn_ends(i))
+            break;
+    }
+    b->bytes = (u16)off;
+    b->runs_on = !insn_ends(&b->insn[b->count - 1]);
+    return INSN_OK;
+}
+
+/* The instruction at rip, from up to two pages. Returns how many of its bytes may be looked at. */
+static unsigned fetch_bytes(struct cpu *c, u64 linear, u8 *buf)
+{
+    unsigned size = limit_room(c, 0, INSN_BYTES), first = MEM_PAGE_SIZE - linear % MEM_PAGE_SIZE;
+    if (first > size)
+        first = size;
+    mmu_fetch_bytes(c, linear, buf, first);
+    struct insn i;
+    /* The second page is touched only if the instruction goes on there. */
+    if (first == size || insn_decode(buf, first, c->mode, &c->features, &i) != INSN_SHORT)
+        return first;
+    mmu_fetch_bytes(c, next_page(c, linear), buf + first, size - first);
+    return size;
+}
+
+static void block_init(struct translator *t, struct block *b, const u8 *guest)
+{
+    const struct cpu *c = t->cpu;
+    const struct misaligned *m = misaligned_of(t, c->gpr[REG_RIP]);
+    *b = (struct block){.guest = guest, .rip = c->gpr[REG_RIP], .mode = c->mode, .flavour = t->flavour};
+    if (m->rip == b->rip)
+        b->unaligned = m->insns;
+}
+
+struct block *blocks_single(struct translator *t)
+{
+    struct cpu *c = t->cpu;
+    struct block *b = t->scratch;
+    u8 buf[INSN_BYTES];
+    c->cur = NULL;
+    if (!limit_room(c, 0, 1))
+        cpu_gp(c, 0);
+    unsigned size = fetch_bytes(c, code_linear(c), buf);
+    block_init(t, b, NULL);
+    enum insn_status status = insn_decode(buf, size, b->mode, &c->features, &b->insn[0]);
+    if (status != INSN_OK)
+        raise_status(c, status);
+    insn_finish(&b->insn[0], 0);
+    b->count = 1;
+    b->bytes = b->insn[0].len;
+    return b;
+}
+
+/* ------ the cache ------ */
+
+/* Room for a new block, with everything dropped if there is none. */
+static struct block *block_room(struct translator *t)
+{
+    u64 most = SCRATCH_SIZE + (BLOCK_MAX + 1) * 4 * sizeof(u16) + sizeof(struct code_page) + 64;
+    struct error err;
+    if ((t->meta_used + most > META_BYTES || t->count == BLOCKS_MAX) && blocks_drop(t, &err))
+        return NULL;
+    return (struct block *)(void *)(t->meta + t->meta_used);
+}
+
+static void block_keep(struct translator *t, struct block *b)
+{
+    struct block **slot = &t->hash[(u64)b->guest * GOLDEN >> (64 - HASH_BITS)];
+    b->next = *slot;
+    *slot = b;
+    b->page_next = b->page->first;
+    b->page->first = b;
+    b->id = t->count;
+    t->blocks[t->count++] = b;
+    t->stats.blocks++;
+    t->stats.insns += b->count;
+}
+
+/* What was decoded into the room is made a block: tables, code, membership. NULL if the code has no room. */
+static struct block *block_finish(struct translator *t, struct block *b, struct code_page *page)
+{
+    u64 size = sizeof(*b) + b->count * sizeof(struct insn), mark = t->meta_used;
+    t->meta_used += (size + 15) & ~15ull;
+    b->page = page;
+    b->id = t->count;
+    b->check = (u64)code_next(t->area);
+    if (b->mode == ISA_64 && !(b->flavour & FLAVOUR_SLOW)) {
+        b->at = meta_take(t, (b->count + 1u) * sizeof(u16));
+        b->commit = meta_take(t, (b->count + 1u) * sizeof(u16));
+        if (!b->at || !b->commit || !lower_block(t, b)) {
+            t->meta_used = mark;
+            return NULL;
+        }
+        b->native = true;
+    }
+    block_keep(t, b);
+    return b;
+}
+
+static struct block *block_build(struct translator *t)
+{
+    struct cpu *c = t->cpu;
+    struct mem_page *page;
+    u64 pa;
+    c->cur = NULL;
+    const u8 *host = mmu_fetch(c, code_linear(c), &page, &pa);
+    if (!host || !page)
+        return blocks_single(t);
+    for (unsigned attempt = 0; attempt < 2; attempt++) {
+        struct block *b = block_room(t);
+        struct code_page *p = b ? page_of(t, page) : NULL;
+        if (!p)
+            break;
+        page_settle(t, p);
+        b = block_room(t);
+        block_init(t, b, host);
+        enum insn_status status = block_decode(c, b, page);
+        if (status == INSN_SHORT)
+            return blocks_single(t);
+        if (status != INSN_OK)
+            raise_status(c, status);
+        b = block_finish(t, b, p);
+        if (b)
+            return b;
+        struct error err;
+        if (blocks_drop(t, &err))
+            break;
+    }
+    return blocks_single(t);
+}
+
+/* The host address of an address that may be fetched from, or NULL where only the slow way can tell. */
+static const u8 *fetch_host(const struct cpu *c, u64 linear)
+{
+    unsigned index = c->cpl == 3 ? MMU_USER : MMU_SUPER;
+    const struct tlb_entry *e = &c->tlb->set[index][linear >> 12 & (TLB_SIZE - 1)];
+    return likely(e->exec == ((linear & MEM_PAGE_MASK) | c->tlb->asid)) ? (const u8 *)(linear + e->addend) : NULL;
+}
+
+static bool block_is(const struct translator *t, const struct block *b, const u8 *host)
+{
+    const struct cpu *c = t->cpu;
+    return b->guest == host && b->rip == c->gpr[REG_RIP] && b->mode == c->mode && b->flavour == t->flavour;
+}
+
+static struct block *cache_find(const struct translator *t, const u8 *host)
+{
+    struct block *b = t->hash[(u64)host * GOLDEN >> (64 - HASH_BITS)];
+    while (b && !block_is(t, b, host))
+        b = b->next;
+    return b;
+}
+
+struct block *blocks_find(struct translator *t)
+{
+    struct cpu *c = t->cpu;
+    u64 rip = c->gpr[REG_RIP], limit = code_limit(c), linear = code_linear(c);
+    if (unlikely(rip > limit))
+        return blocks_single(t);
+    const u8 *host = fetch_host(c, linear);
+    struct block **jump = &t->jump[(linear ^ linear >> JUMP_BITS) & ((1 << JUMP_BITS) - 1)], *b = *jump;
+    if (likely(b && host && block_is(t, b, host) && !b->dead && b->page->gen == mem_code_gen(b->page->page) &&
+               b->bytes - 1u <= limit - rip))
+        return b;
+    struct mem_page *page;
+    u64 pa;
+    if (!host)
+        host = mmu_fetch(c, linear, &page, &pa);
+    b = host ? cache_find(t, host) : NULL;
+    if (b)
+        page_settle(t, b->page);
+    if (!b || b->dead)
+        b = block_build(t);
+    if (unlikely(b->bytes - 1u > limit - rip))
+        return blocks_single(t);
+    *jump = b == t->scratch ? NULL : b;
+    return b;
+}
+
+struct block *block_by_code(const struct translator *t, u64 host)
+{
+    /* The last block that begins at or before it. One without code begins where the next one does. */
+    u32 low = 0, high = t->count;
+    while (low < high) {
+        u32 middle = low + (high - low) / 2;
+        if (t->blocks[middle]->check <= host)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    struct block *b = low ? t->blocks[low - 1] : NULL;
+    return b && b->native && host < b->end ? b : NULL;
+}

@@ -1,0 +1,126 @@
+/*
+ * Implements engine/translate/emit.h. The encodings written out here: SDM volume 2, Jcc, JMP, JRCXZ.
+ */
+#include "engine/translate/emit.h"
+
+#include <string.h>
+
+#include "base/bits.h"
+
+enum { OP_JMP = 0xe9, OP_JCC = 0x80, OP_TWO_BYTE = 0x0f, OP_JRCXZ = 0xe3, OP_INT3 = 0xcc };
+
+static void put(struct emit *e, const u8 *bytes, unsigned len)
+{
+    if (e->len + len > e->size) {
+        e->ok = false;
+        return;
+    }
+    memcpy(e->buf + e->len, bytes, len);
+    e->len += len;
+}
+
+bool emit_try(struct emit *e, const struct insn *i)
+{
+    u8 bytes[INSN_MAX_BYTES];
+    unsigned len = insn_encode(i, bytes);
+    if (!len)
+        return false;
+    put(e, bytes, len);
+    return true;
+}
+
+void emit_insn(struct emit *e, struct insn i)
+{
+    if (!emit_try(e, &i))
+        e->ok = false;
+}
+
+struct insn insn_gs(enum isa_row_id row, unsigned reg, unsigned index, i32 disp, bool wide)
+{
+    struct insn_ea ea = {.base = REG_ZERO, .index = (u8)index, .scale = index == REG_ZERO ? 0 : 3, .disp = disp};
+    struct insn i = insn_mem(row, (u8)reg, ea, wide);
+    i.seg = SEG_GS;
+    return i;
+}
+
+void emit_mov_imm(struct emit *e, unsigned reg, u64 value)
+{
+    bool sign_extended = value == (u64)(i64)(i32)value && value > UINT32_MAX;
+    struct insn i = insn_reg(sign_extended ? INSN_MOV_Ev_Iz : INSN_MOV_Zv_Iv, (u8)reg, (u8)reg, value > UINT32_MAX);
+    i.imm = value;
+    emit_insn(e, i);
+}
+
+void emit_gs_imm(struct emit *e, i32 disp, i32 value)
+{
+    struct insn i = insn_gs(INSN_MOV_Ev_Iz, 0, REG_ZERO, disp, true);
+    i.imm = (u64)(i64)value;
+    emit_insn(e, i);
+}
+
+static unsigned put_hole(struct emit *e, const u8 *opcode, unsigned len, unsigned size)
+{
+    static const u8 nothing[4];
+    put(e, opcode, len);
+    put(e, nothing, size);
+    return e->len - size;
+}
+
+unsigned emit_jmp_hole(struct emit *e)
+{
+    return put_hole(e, (const u8[]){OP_JMP}, 1, 4);
+}
+
+unsigned emit_jcc_hole(struct emit *e, unsigned cc)
+{
+    return put_hole(e, (const u8[]){OP_TWO_BYTE, (u8)(OP_JCC | cc)}, 2, 4);
+}
+
+unsigned emit_jrcxz_hole(struct emit *e)
+{
+    return put_hole(e, (const u8[]){OP_JRCXZ}, 1, 1);
+}
+
+void emit_aim(struct emit *e, unsigned hole, u64 target)
+{
+    i64 distance = (i64)(target - (e->run + hole + 4));
+    if (!e->ok)
+        return;
+    if (distance != (i32)distance)
+        e->ok = false;
+    else
+        put_u32(e->buf + hole, (u32)distance);
+}
+
+void emit_bind(struct emit *e, unsigned hole)
+{
+    emit_aim(e, hole, emit_here(e));
+}
+
+void emit_bind_short(struct emit *e, unsigned hole)
+{
+    unsigned distance = e->len - (hole + 1);
+    if (!e->ok)
+        return;
+    if (distance > 127)
+        e->ok = false;
+    else
+        e->buf[hole] = (u8)distance;
+}
+
+void emit_jmp(struct emit *e, u64 target)
+{
+    emit_aim(e, emit_jmp_hole(e), target);
+}
+
+void emit_jmp_gs(struct emit *e, unsigned index, i32 disp)
+{
+    emit_insn(e, insn_gs(INSN_JMP_Ev, 0, index, disp, true));
+}
+
+void emit_align(struct emit *e, unsigned to)
+{
+    static const u8 int3[] = {OP_INT3};
+    while (e->ok && e->len % to)
+        put(e, int3, 1);
+}

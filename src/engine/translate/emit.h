@@ -1,0 +1,65 @@
+/*
+ * Machine code under construction: a buffer, and the host's instructions by the names that isa/table gives them. All
+ * bytes come from isa/encode.c, but for jumps within the code cache, which have no row of their own in guest code.
+ *
+ * Errors are remembered, not returned: `ok` is false once something did not fit or could not be encoded, and what is in
+ * the buffer must then not be used.
+ */
+#ifndef ENGINE_TRANSLATE_EMIT_H
+#define ENGINE_TRANSLATE_EMIT_H
+
+#include "isa/encode.h"
+
+struct emit {
+    u8 *buf;
+    unsigned len, size;
+    u64 run; /* address from which buf[0] will run */
+    bool ok;
+};
+
+static inline u64 emit_here(const struct emit *e)
+{
+    return e->run + e->len;
+}
+
+/* False if the instruction cannot be encoded; nothing is added then and `ok` stays. */
+bool emit_try(struct emit *e, const struct insn *i);
+void emit_insn(struct emit *e, struct insn i);
+
+static inline void emit_reg(struct emit *e, enum isa_row_id row, unsigned reg, unsigned rm, bool wide)
+{
+    emit_insn(e, insn_reg(row, (u8)reg, (u8)rm, wide));
+}
+
+static inline void emit_mem(struct emit *e, enum isa_row_id row, unsigned reg, struct insn_ea ea, bool wide)
+{
+    emit_insn(e, insn_mem(row, (u8)reg, ea, wide));
+}
+
+/* Memory at gs:[index * 8 + disp]; index may be REG_ZERO. */
+struct insn insn_gs(enum isa_row_id row, unsigned reg, unsigned index, i32 disp, bool wide);
+
+static inline void emit_gs(struct emit *e, enum isa_row_id row, unsigned reg, i32 disp)
+{
+    emit_insn(e, insn_gs(row, reg, REG_ZERO, disp, true));
+}
+
+/* mov r64, value in its shortest form. Flags stay. */
+void emit_mov_imm(struct emit *e, unsigned reg, u64 value);
+/* mov qword gs:[disp], value */
+void emit_gs_imm(struct emit *e, i32 disp, i32 value);
+
+/* Direct jumps; those with holes return the offset of the displacement, to be bound here or patched later. */
+void emit_jmp(struct emit *e, u64 target);
+unsigned emit_jmp_hole(struct emit *e);
+unsigned emit_jcc_hole(struct emit *e, unsigned cc);
+unsigned emit_jrcxz_hole(struct emit *e);
+void emit_bind(struct emit *e, unsigned hole);       /* 32 bits */
+void emit_bind_short(struct emit *e, unsigned hole); /* 8 bits */
+void emit_aim(struct emit *e, unsigned hole, u64 target);
+/* jmp qword gs:[index * 8 + disp] */
+void emit_jmp_gs(struct emit *e, unsigned index, i32 disp);
+/* Fills up with INT3. */
+void emit_align(struct emit *e, unsigned to);
+
+#endif

@@ -1,0 +1,56 @@
+/*
+ * What translated code reaches beside the guest's memory: the words of c->frame, and the layout of a window. The gs
+ * base is the start of a window (window.h), so everything here is at gs:[constant].
+ */
+#ifndef ENGINE_TRANSLATE_FRAME_H
+#define ENGINE_TRANSLATE_FRAME_H
+
+#include "cpu/cpu.h"
+
+/* Words of c->frame. */
+enum frame_word {
+    FRAME_HOST_SP,   /* stack pointer of the C code that entered */
+    FRAME_REASON,    /* enum glue_reason of the last exit */
+    FRAME_ARG,       /* and what it is about */
+    FRAME_MASK_PAGE, /* for pext: the page number of a linear address, 0xfffffffff000 */
+    FRAME_MASK_1,    /* for pext: 1, 3, 7, 15, 31: address bits that are 0 when aligned */
+    FRAME_MASK_3,
+    FRAME_MASK_7,
+    FRAME_MASK_15,
+    FRAME_MASK_31,
+    FRAME_MASK_OFFSET, /* 0xfff */
+    FRAME_MASK_CROSS,  /* 0x1000 */
+    FRAME_MASK_JUMP,   /* for pext: the index of a jump target in the window's jump table, WIN_JUMP_MASK */
+    FRAME_HOST_MXCSR,
+    FRAME_TARGET, /* where the entry stub jumps */
+    FRAME_UPPER,  /* not 0: the upper halves of c->ymm may hold something */
+    FRAME_TEMP,
+    FRAME_USED
+};
+
+/* gs offset of a frame word, of a field. */
+#define FRAME_AT(word) ((i32)(WIN_CPU + offsetof(struct cpu, frame) + 8 * (word)))
+#define CPU_AT(field)  ((i32)(WIN_CPU + offsetof(struct cpu, field)))
+
+/*
+ * A window: how one processor sees one address space at one privilege. Offsets from the gs base.
+ *
+ *   WIN_CPU    struct cpu, the same memory in all of the processor's windows
+ *   WIN_SLOT   u64[WIN_SLOTS] targets of direct jumps that leave their page: host address of the block if that may be
+ * run here, else of the stub that asks. First half: targets at user addresses (bit 47 clear), this window's own. Second
+ * half: kernel addresses, shared by the processor's supervisor windows. WIN_JUMP   u64[WIN_JUMPS] the same for indirect
+ * jumps, by WIN_JUMP_MASK of the target. The code led to checks that it is the right one. Upper half (bit 47 set)
+ * shared as above. WIN_TABLE  u64[2^36] by page number: what to add to a linear address to get the host address. Upper
+ * half (bit 47 set) shared as above.
+ */
+#define WIN_CPU       0
+#define WIN_SLOT      0x00200000
+#define WIN_SLOTS     0x10000u /* 512 KiB */
+#define WIN_JUMP      0x00300000
+#define WIN_JUMPS     0x4000u /* 128 KiB */
+#define WIN_JUMP_MASK (BIT64(47) | 0x1fffull)
+#define WIN_TABLE     0x01000000
+#define WIN_PAGES     BIT64(36)
+#define WIN_SIZE      (WIN_TABLE + WIN_PAGES * 8)
+
+#endif

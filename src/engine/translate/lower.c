@@ -1,0 +1,171 @@
+/*
+ * Blocks to code: the frame of a block, and what is left to semantics (engine/translate/lower.h).
+ *
+ *     check:  is the target of the indirect jump, in HOST_T, this block? If not, leave
+ *     entry:  instruction 0, 1, ...; the jumps on
+ *             cold: where instructions are left to their semantics; links that are not patched yet
+ *     end:    where a dead block leaves
+ */
+#include "engine/translate/lower.h"
+
+#include "base/bits.h"
+
+int lower_host(unsigned guest)
+{
+    return guest == R_CX ? HOST_CX : guest < 14 ? (int)guest : -1;
+}
+
+static i32 gpr_at(unsigned guest)
+{
+    return CPU_AT(gpr) + 8 * (i32)guest;
+}
+
+void lower_load(struct lower *l, unsigned guest, unsigned host)
+{
+    emit_gs(&l->e, INSN_MOV_Gv_Ev, host, gpr_at(guest));
+}
+
+void lower_store(struct lower *l, unsigned guest, unsigned host)
+{
+    emit_gs(&l->e, INSN_MOV_Ev_Gv, host, gpr_at(guest));
+}
+
+bool lower_flags_dead(const struct lower *l)
+{
+    return l->dead >> l->n & 1;
+}
+
+void lower_cold(struct lower *l, unsigned hole)
+{
+    if (l->cold_count == COLD_MAX) {
+        l->e.ok = false;
+        return;
+    }
+    l->cold[l->cold_count++] = (struct cold){.hole = hole, .n = (u8)l->n};
+}
+
+static void leave(struct lower *l, u64 arg, u64 exit)
+{
+    emit_mov_imm(&l->e, HOST_T, arg);
+    emit_jmp(&l->e, exit);
+}
+
+void lower_call(struct lower *l)
+{
+    lower_cold(l, emit_jmp_hole(&l->e));
+    l->b->calls |= 1ull << l->n;
+}
+
+/*
+ * An indirect jump found this block by a hash of the target. HOST_T minus this block's rip is 0 if it is the right one;
+ * JRCXZ asks that without touching flags.
+ */
+static void make_check(struct lower *l)
+{
+    u64 rip = l->b->rip;
+    struct emit *e = &l->e;
+    bool far = -rip != (u64)(i64)(i32)-rip || rip != (u64)(i64)(i32)rip;
+    struct insn_ea away = {.base = HOST_T, .index = far ? HOST_T2 : REG_ZERO, .disp = far ? 0 : (i32)-rip};
+    struct insn_ea back = {.base = HOST_T, .index = far ? HOST_T2 : REG_ZERO, .disp = far ? 0 : (i32)rip};
+    if (far)
+        emit_mov_imm(e, HOST_T2, -rip);
+    emit_mem(e, INSN_LEA_Gv_M, HOST_T, away, true);
+    unsigned same = emit_jrcxz_hole(e);
+    if (far)
+        emit_mov_imm(e, HOST_T2, rip);
+    emit_mem(e, INSN_LEA_Gv_M, HOST_T, back, true);
+    emit_jmp(e, l->t->glue.exit_indirect);
+    emit_bind_short(e, same);
+}
+
+static bool copies(const struct lower *l, const struct insn *i)
+{
+    const struct isa_row *row = &isa_rows[i->row];
+    if (row->attrs & (A_X87 | A_MMX))
+        return false;
+    if (row->attrs & A_AVX)
+        return l->b->flavour & FLAVOUR_AVX;
+    if (row->attrs & A_SSE)
+        return l->b->flavour & FLAVOUR_SSE;
+    return true;
+}
+
+/* Code that could not be made is taken back. */
+static void lower_insn(struct lower *l, const struct insn *i)
+{
+    unsigned len = l->e.len, cold = l->cold_count;
+    l->b->at[l->n] = l->b->commit[l->n] = (u16)len;
+    struct link before[2] = {l->b->link[0], l->b->link[1]};
+    if (copies(l, i) && (lower_flow(l, i) || lower_copy(l, i)))
+        return;
+    l->e.len = len;
+    l->cold_count = cold;
+    l->b->link[0] = before[0];
+    l->b->link[1] = before[1];
+    l->b->commit[l->n] = (u16)len;
+    lower_call(l);
+}
+
+static void make_cold(struct lower *l)
+{
+    for (unsigned k = 0; k < l->cold_count; k++) {
+        const struct cold *c = &l->cold[k];
+        emit_bind(&l->e, c->hole);
+        leave(l, (u64)l->b->id * BLOCK_MAX + c->n, l->t->glue.exit_call);
+    }
+    for (unsigned which = 0; which < 2; which++) {
+        struct link *link = &l->b->link[which];
+        if (!link->hole)
+            continue;
+        emit_bind(&l->e, (unsigned)(link->hole - l->e.run));
+        emit_mov_imm(&l->e, HOST_T, (u64)l->b->id * 2 + which);
+        if (link->slot == LINK_NONE)
+            emit_jmp(&l->e, l->t->glue.exit_link);
+        else
+            emit_jmp_gs(&l->e, REG_ZERO, WIN_SLOT + 8 * (i32)link->slot);
+    }
+}
+
+static bool same_page(u64 a, u64 b)
+{
+    return (a ^ b) >> 12 == 0;
+}
+
+/* The displacement at `hole` is patched later, or leads to cold code that goes by the window's slot. */
+static void set_link(struct lower *l, unsigned which, u64 target, unsigned hole)
+{
+    u32 slot = same_page(target, l->b->rip) ? LINK_NONE : block_slot(l->t, target);
+    l->b->link[which] = (struct link){.target = target, .hole = l->e.run + hole, .slot = slot};
+}
+
+void lower_link(struct lower *l, unsigned which, u64 target)
+{
+    set_link(l, which, target, emit_jmp_hole(&l->e));
+}
+
+void lower_link_if(struct lower *l, unsigned which, u64 target, unsigned cc)
+{
+    set_link(l, which, target, emit_jcc_hole(&l->e, cc));
+}
+
+bool lower_block(struct translator *t, struct block *b)
+{
+    u8 buf[CODE_ROOM];
+    struct lower l = {.t = t, .b = b, .dead = lower_dead_flags(b)};
+    l.e = (struct emit){.buf = buf, .size = sizeof(buf), .run = b->check, .ok = true};
+    make_check(&l);
+    unsigned entry = l.e.len;
+    for (l.n = 0; l.n < b->count; l.n++)
+        lower_insn(&l, &b->insn[l.n]);
+    b->at[b->count] = b->commit[b->count] = (u16)l.e.len;
+    if (b->runs_on)
+        lower_link(&l, 0, b->rip + b->bytes);
+    make_cold(&l);
+    unsigned end = l.e.len;
+    leave(&l, b->id, t->glue.exit_dead);
+    if (!l.e.ok || l.e.len > UINT16_MAX || !code_add(t->area, buf, l.e.len))
+        return false;
+    b->entry = b->check + entry;
+    b->end = b->check + end;
+    return true;
+}

@@ -1,0 +1,80 @@
+/*
+ * Translating one block: what the parts of lower*.c share.
+ */
+#ifndef ENGINE_TRANSLATE_LOWER_H
+#define ENGINE_TRANSLATE_LOWER_H
+
+#include "engine/translate/emit.h"
+#include "engine/translate/translate.h"
+
+#define COLD_MAX  (BLOCK_MAX * 6)
+#define CODE_ROOM 32768
+
+struct lower {
+    struct translator *t;
+    struct block *b;
+    struct emit e;
+    u64 dead;   /* bit n: nobody reads the arithmetic flags as they are before instruction n */
+    unsigned n; /* the instruction under way */
+    unsigned cold_count;
+    struct cold {
+        unsigned hole;
+        u8 n;
+    } cold[COLD_MAX]; /* jumps to where instruction n is left to its semantics */
+};
+
+/* Which scratch registers the address may take up. */
+enum address_want {
+    ADDRESS_ANY,  /* both */
+    ADDRESS_IN_T, /* HOST_T alone; HOST_T2 is free afterwards */
+    ADDRESS_IN_T2 /* HOST_T2 alone; HOST_T is free afterwards */
+};
+
+/* A memory operand by guest registers. */
+struct operand {
+    u8 base, index, scale, seg, ashift;
+    i64 disp;
+    unsigned size;
+    bool enforced; /* the host itself faults if it is not aligned */
+    bool exact;    /* likely misaligned: look whether it crosses a page, not whether it is aligned */
+};
+
+/*
+ * Code that turns the operand into a host address. False if it is of a kind that is left to the semantics; nothing was
+ * emitted then. Guest state and, unless dead, flags are as before.
+ */
+bool lower_address(struct lower *l, const struct operand *o, enum address_want want, struct insn_ea *out);
+
+/* The instruction's memory operand; the stack, `disp` bytes from its top. */
+struct operand operand_of(const struct lower *l, const struct insn *i);
+struct operand operand_stack(i64 disp);
+
+/* Host register of a guest one that lives in a register, or -1. */
+int lower_host(unsigned guest);
+/* Loads guest R14 or R15 to a scratch register, and back. */
+void lower_load(struct lower *l, unsigned guest, unsigned host);
+void lower_store(struct lower *l, unsigned guest, unsigned host);
+
+/* The next host instruction is the last before which the guest's can be begun anew. */
+static inline void lower_commit(struct lower *l)
+{
+    l->b->commit[l->n] = (u16)l->e.len;
+}
+
+/* Leaves instruction n to its semantics. */
+void lower_call(struct lower *l);
+void lower_cold(struct lower *l, unsigned hole);
+bool lower_flags_dead(const struct lower *l);
+
+/* lower_copy.c: instructions that come out as themselves. False: not possible. */
+bool lower_copy(struct lower *l, const struct insn *i);
+/* lower_flow.c: stack and branches. False: not one of them, or not possible. */
+bool lower_flow(struct lower *l, const struct insn *i);
+/* Goes on at the guest address `target`, by link[which]. */
+void lower_link(struct lower *l, unsigned which, u64 target);
+/* The same, if the condition cc holds. */
+void lower_link_if(struct lower *l, unsigned which, u64 target, unsigned cc);
+/* lower_flags.c */
+u64 lower_dead_flags(const struct block *b);
+
+#endif

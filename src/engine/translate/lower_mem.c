@@ -1,0 +1,233 @@
+/*
+ * Memory operands: from guest registers to a host address.
+ *
+ *     lea   t, [base + disp]                the linear address
+ *     test  t, size - 1; jnz cold           where flags are dead; else PEXT and JRCXZ
+ *     pext  t, t, gs:[page mask]            its page number
+ *     mov   t, gs:[WIN_TABLE + t * 8]       host address minus linear address (window.h)
+ *     ...   [t + base + disp]               the access: faults on the host if the page has no entry
+ *
+ * An access must not cross into a page that lies elsewhere on the host. Aligned ones cannot; the others are left to the
+ * semantics, or, where a site is known to be misaligned, compared with the end of the page.
+ */
+#include "engine/translate/lower.h"
+
+#include "base/bits.h"
+
+enum { CC_NZ = 5, CC_A = 7 };
+
+static struct insn_ea ea_of(unsigned base, unsigned index, unsigned scale, i32 disp)
+{
+    /* RSP cannot be an index. */
+    if (index == HOST_SP && scale == 0)
+        return (struct insn_ea){.base = HOST_SP, .index = (u8)base, .disp = disp};
+    return (struct insn_ea){.base = (u8)base, .index = (u8)index, .scale = (u8)scale, .disp = disp};
+}
+
+static void lea(struct lower *l, unsigned to, struct insn_ea ea)
+{
+    emit_mem(&l->e, INSN_LEA_Gv_M, to, ea, true);
+}
+
+static void pext(struct lower *l, unsigned to, unsigned from, enum frame_word mask)
+{
+    struct insn i = insn_gs(INSN_PEXT_Gy_By_Ey, to, REG_ZERO, FRAME_AT(mask), true);
+    i.vvvv = (u8)from;
+    emit_insn(&l->e, i);
+}
+
+static enum frame_word align_mask(unsigned size)
+{
+    return size <= 2    ? FRAME_MASK_1
+           : size <= 4  ? FRAME_MASK_3
+           : size <= 8  ? FRAME_MASK_7
+           : size <= 16 ? FRAME_MASK_15
+                        : FRAME_MASK_31;
+}
+
+/* On with the next if HOST_T is 0. */
+static void require_zero(struct lower *l)
+{
+    unsigned ok = emit_jrcxz_hole(&l->e);
+    lower_cold(l, emit_jmp_hole(&l->e));
+    emit_bind_short(&l->e, ok);
+}
+
+static void with_imm(struct lower *l, struct insn i, i64 imm)
+{
+    i.imm = (u64)imm;
+    emit_insn(&l->e, i);
+}
+
+/* Clobbers flags, and `spare` where the end of the page is looked at. */
+static void check_quick(struct lower *l, const struct operand *o, unsigned reg, unsigned spare)
+{
+    if (!o->exact) {
+        with_imm(l, insn_reg(INSN_TEST_Eb_Ib, 0, (u8)reg, false), (i64)o->size - 1);
+        lower_cold(l, emit_jcc_hole(&l->e, CC_NZ));
+        return;
+    }
+    emit_reg(&l->e, INSN_MOV_Gv_Ev, spare, reg, false);
+    with_imm(l, insn_reg(INSN_OR_Ev_Iz, 0, (u8)spare, false), -4096);
+    with_imm(l, insn_reg(INSN_CMP_Ev_sIb, 0, (u8)spare, false), -(i64)o->size);
+    lower_cold(l, emit_jcc_hole(&l->e, CC_A));
+}
+
+/* Clobbers HOST_T and no flags. `reg` may be HOST_T. */
+static void check_careful(struct lower *l, const struct operand *o, unsigned reg)
+{
+    if (!o->exact) {
+        pext(l, HOST_T, reg, align_mask(o->size));
+    } else {
+        pext(l, HOST_T, reg, FRAME_MASK_OFFSET);
+        lea(l, HOST_T, ea_of(HOST_T, REG_ZERO, 0, (i32)o->size - 1));
+        pext(l, HOST_T, HOST_T, FRAME_MASK_CROSS);
+    }
+    require_zero(l);
+}
+
+static void translate_page(struct lower *l, unsigned from)
+{
+    pext(l, HOST_T, from, FRAME_MASK_PAGE);
+    emit_insn(&l->e, insn_gs(INSN_MOV_Gv_Ev, HOST_T, HOST_T, WIN_TABLE, true));
+}
+
+static bool unchecked(const struct operand *o)
+{
+    return o->size <= 1 || o->enforced;
+}
+
+/* One register with a displacement or a scale: it stays where it is, so HOST_T is enough. */
+static void address_simple(struct lower *l, const struct operand *o, struct insn_ea ea)
+{
+    bool bare = ea.disp == 0 && ea.index == REG_ZERO;
+    unsigned from = bare ? ea.base : HOST_T;
+    if (!bare)
+        lea(l, HOST_T, ea);
+    if (!unchecked(o)) {
+        if (lower_flags_dead(l)) {
+            check_quick(l, o, from, HOST_T2);
+        } else {
+            check_careful(l, o, from);
+            if (!bare)
+                lea(l, HOST_T, ea);
+        }
+    }
+    translate_page(l, from);
+}
+
+/* HOST_T2 = the linear address. HOST_T holds the index where that lives in memory. */
+static void address_sum(struct lower *l, const struct operand *o)
+{
+    unsigned base = o->base, index = o->index;
+    bool segment = o->seg == SEG_FS || o->seg == SEG_GS;
+    if (base == REG_RIP) {
+        emit_mov_imm(&l->e, HOST_T2, (l->b->rip + (u64)o->disp) << o->ashift >> o->ashift);
+        if (!segment)
+            return;
+        emit_gs(&l->e, INSN_MOV_Gv_Ev, HOST_T, CPU_AT(seg_base) + 8 * o->seg);
+        lea(l, HOST_T2, ea_of(HOST_T2, HOST_T, 0, 0));
+        return;
+    }
+    if (segment)
+        emit_gs(&l->e, INSN_MOV_Gv_Ev, HOST_T2, CPU_AT(seg_base) + 8 * o->seg);
+    i32 disp = (i32)o->disp;
+    if (base != REG_ZERO) {
+        unsigned host = segment ? HOST_T : HOST_T2;
+        if (lower_host(base) >= 0)
+            host = (unsigned)lower_host(base);
+        else
+            lower_load(l, base, host);
+        base = host;
+    }
+    if (segment) {
+        if (base != REG_ZERO)
+            lea(l, HOST_T2, ea_of(HOST_T2, base, 0, 0));
+        base = HOST_T2;
+    }
+    if (index != REG_ZERO) {
+        if (lower_host(index) < 0)
+            lower_load(l, index, HOST_T);
+        index = lower_host(index) < 0 ? HOST_T : (unsigned)lower_host(index);
+    }
+    if (base == REG_ZERO && index == REG_ZERO) {
+        emit_mov_imm(&l->e, HOST_T2, (u64)o->disp << o->ashift >> o->ashift);
+        return;
+    }
+    struct insn i = insn_mem(INSN_LEA_Gv_M, HOST_T2, ea_of(base, index, o->scale, disp), true);
+    i.ashift = o->ashift;
+    emit_insn(&l->e, i);
+}
+
+static struct insn_ea address_general(struct lower *l, const struct operand *o)
+{
+    address_sum(l, o);
+    if (!unchecked(o)) {
+        if (lower_flags_dead(l))
+            check_quick(l, o, HOST_T2, HOST_T);
+        else
+            check_careful(l, o, HOST_T2);
+    }
+    translate_page(l, HOST_T2);
+    return ea_of(HOST_T, HOST_T2, 0, 0);
+}
+
+/* The operand as an address of the host's registers, if it is one register that lives in one. */
+static bool simple_ea(const struct operand *o, struct insn_ea *ea)
+{
+    if (o->ashift || o->seg == SEG_FS || o->seg == SEG_GS || o->base == REG_RIP)
+        return false;
+    bool base = o->base != REG_ZERO, index = o->index != REG_ZERO;
+    if (base == index || lower_host(base ? o->base : o->index) < 0)
+        return false;
+    unsigned reg = (unsigned)lower_host(base ? o->base : o->index);
+    *ea = base ? ea_of(reg, REG_ZERO, 0, (i32)o->disp) : ea_of(REG_ZERO, reg, o->scale, (i32)o->disp);
+    return true;
+}
+
+bool lower_address(struct lower *l, const struct operand *o, enum address_want want, struct insn_ea *out)
+{
+    struct insn_ea ea;
+    bool far = o->disp != (i32)o->disp && o->base != REG_RIP;
+    if (far || (o->ashift && (o->seg == SEG_FS || o->seg == SEG_GS)) || o->ashift > 32)
+        return false;
+    if (simple_ea(o, &ea)) {
+        address_simple(l, o, ea);
+        *out = ea.base == REG_ZERO ? ea_of(HOST_T, ea.index, ea.scale, ea.disp) : ea_of(HOST_T, ea.base, 0, ea.disp);
+    } else {
+        *out = address_general(l, o);
+    }
+    if (want == ADDRESS_ANY)
+        return true;
+    unsigned to = want == ADDRESS_IN_T ? HOST_T : HOST_T2;
+    lea(l, to, *out);
+    *out = ea_of(to, REG_ZERO, 0, 0);
+    return true;
+}
+
+/* Moves that compilers use where they do not know the alignment. */
+static bool often_misaligned(const struct insn *i)
+{
+    const struct isa_row *row = &isa_rows[i->row];
+    return row->attrs & (A_SSE | A_AVX) && insn_mem_size(i) >= 16;
+}
+
+struct operand operand_of(const struct lower *l, const struct insn *i)
+{
+    return (struct operand){
+        .base = i->base,
+        .index = i->index,
+        .scale = i->scale,
+        .seg = i->seg,
+        .ashift = i->ashift,
+        .disp = i->disp,
+        .size = insn_mem_size(i),
+        .enforced = isa_rows[i->row].attrs & A_ALIGN,
+        .exact = often_misaligned(i) || l->b->unaligned >> l->n & 1,
+    };
+}
+
+struct operand operand_stack(i64 disp)
+{
+    return (struct operand){.base = R_SP, .index = REG_ZERO, .seg = SEG_SS, .disp = disp, .size = 8};
+}

@@ -1,0 +1,315 @@
+/*
+ * The loop of the translator: what a processor's thread does from engine_run to REQ_STOP.
+ *
+ *     service: requests, interrupts, halting               (cpu_service)
+ *     translated code, until it leaves with a reason       (run_translated)
+ *     single instructions, where it must be asked after each (c->step), and lists of instructions where nothing is
+ *     translated: 16- and 32-bit code
+ *     exceptions unwind to run_guarded and are delivered there
+ */
+#include "cpu/access.h"
+#include "cpu/fault.h"
+#include "cpu/intr.h"
+#include "cpu/mmu.h"
+#include "cpu/world.h"
+#include "engine/translate/translate.h"
+
+static ALWAYS_INLINE u32 requests(const struct cpu *c)
+{
+    return atomic_load_explicit(&c->request, memory_order_relaxed);
+}
+
+static bool insn_ends(const struct insn *i)
+{
+    return isa_rows[i->row].attrs & A_END;
+}
+
+static void advance(struct cpu *c, u64 rip)
+{
+    c->gpr[REG_RIP] = c->mode == ISA_64 ? rip : (u32)rip;
+    c->cur = NULL;
+}
+
+/* Carries out instruction n of b. False if it jumped; else rip is still the block's. */
+static bool run_insn(struct translator *t, struct block *b, unsigned n)
+{
+    struct cpu *c = t->cpu;
+    const struct insn *i = &b->insn[n];
+    t->now = b;
+    c->cur = i;
+    i->fn(c, i);
+    c->insns++;
+    return c->cur != NULL;
+}
+
+/* A block that is not translated, or its beginning if a request comes up. */
+static void run_list(struct translator *t, struct block *b)
+{
+    struct cpu *c = t->cpu;
+    unsigned n = 0;
+    t->stats.lists++;
+    do {
+        if (!run_insn(t, b, n))
+            return;
+        n++;
+    } while (n < b->count && !requests(c));
+    advance(c, c->gpr[REG_RIP] + b->insn[n - 1].off + b->insn[n - 1].len);
+}
+
+/* Semantics may have put something into the upper halves of vector registers. */
+static void settle_upper(struct cpu *c)
+{
+    u64 any = 0;
+    if (!c->frame[FRAME_UPPER])
+        return;
+    for (unsigned n = 0; n < 16; n++)
+        any |= c->ymm[4 * n + 2] | c->ymm[4 * n + 3];
+    c->frame[FRAME_UPPER] = any != 0;
+}
+
+/* Instruction n is done and did not jump: rip is at the next one, and t->resume where its code is. */
+static void run_on(struct translator *t, struct block *b, unsigned n)
+{
+    struct cpu *c = t->cpu;
+    advance(c, b->rip + b->insn[n].off + b->insn[n].len);
+    if (!requests(c) && !b->dead && !insn_ends(&b->insn[n]))
+        t->resume = b->check + b->at[n + 1];
+}
+
+/* Instruction n by its semantics, and those after it for which the block has nothing else. */
+static void run_calls(struct translator *t, struct block *b, unsigned n)
+{
+    struct cpu *c = t->cpu;
+    c->gpr[REG_RIP] = b->rip;
+    for (;; n++) {
+        t->stats.calls++;
+        if (isa_rows[b->insn[n].row].attrs & A_AVX || isa_rows[b->insn[n].row].treat == TREAT_HELPER)
+            c->frame[FRAME_UPPER] = 1;
+        if (!run_insn(t, b, n))
+            return;
+        if (n + 1u == b->count || !(b->calls >> (n + 1) & 1) || requests(c))
+            break;
+    }
+    run_on(t, b, n);
+}
+
+/* Where an instruction that lower_flow.c knows accesses the stack: relative to RSP, or to RBP. */
+static u64 stack_address(const struct cpu *c, const struct insn *i)
+{
+    if (i->row == INSN_LEAVE)
+        return c->gpr[R_BP];
+    bool pops = i->row == INSN_POP_Zv || i->row == INSN_RET || i->row == INSN_RET_Iw;
+    return c->gpr[R_SP] - (pops ? 0 : 8);
+}
+
+/* Linear addresses of data that the instruction accesses: its memory operand and the stack. */
+static unsigned data_addresses(const struct translator *t, const struct insn *i, u64 linear[2])
+{
+    const struct cpu *c = t->cpu;
+    const struct isa_row *row = &isa_rows[i->row];
+    unsigned count = 0;
+    if (i->mem)
+        linear[count++] = op_ea(c, i) + c->seg_base[i->seg];
+    for (unsigned n = 0; n < row->operands && count < 2; n++) {
+        if (row->operand[n].kind == OPK_rSP)
+            linear[count++] = stack_address(c, i);
+    }
+    return count;
+}
+
+/* The host faulted: the slow way, after which the pages it touched may have entries. */
+static void run_fault(struct translator *t, struct block *b, unsigned n)
+{
+    struct cpu *c = t->cpu;
+    u64 linear[2];
+    t->stats.faults++;
+    c->gpr[REG_RIP] = b->rip;
+    unsigned count = data_addresses(t, &b->insn[n], linear);
+    if (isa_rows[b->insn[n].row].attrs & A_AVX)
+        c->frame[FRAME_UPPER] = 1;
+    bool next = run_insn(t, b, n);
+    for (unsigned k = 0; k < count; k++)
+        windows_fill(t->windows, linear[k]);
+    if (next)
+        run_on(t, b, n);
+}
+
+/* The block that the link leads to, for the next time as well. */
+static void run_link(struct translator *t, u64 arg)
+{
+    struct cpu *c = t->cpu;
+    struct block *from = t->blocks[arg / 2];
+    struct link *l = &from->link[arg % 2];
+    u64 drops = t->stats.drops;
+    t->stats.links++;
+    c->gpr[REG_RIP] = l->target;
+    c->cur = NULL;
+    struct block *to = blocks_find(t);
+    if (!to->native || drops != t->stats.drops)
+        return;
+    t->resume = to->entry;
+    if (l->slot != LINK_NONE) {
+        windows_set_slot(t->windows, l->slot, l->target, to->entry);
+    } else if (!from->dead && to->page == from->page) {
+        u32 distance = (u32)(to->entry - (l->hole + 4));
+        code_patch(t->area, (const void *)l->hole, (const u8 *)&distance, sizeof(distance));
+    }
+}
+
+static void run_indirect(struct translator *t, u64 target)
+{
+    struct cpu *c = t->cpu;
+    t->stats.indirect++;
+    c->gpr[REG_RIP] = target;
+    c->cur = NULL;
+    struct block *to = blocks_find(t);
+    if (!to->native)
+        return;
+    t->resume = to->entry;
+    windows_set_jump(t->windows, target, to->check);
+}
+
+static struct block *block_of(const struct translator *t, u64 arg)
+{
+    return t->blocks[arg / BLOCK_MAX];
+}
+
+/* Enters translated code once, and does what it left for. */
+static void run_translated(struct translator *t)
+{
+    struct cpu *c = t->cpu;
+    u64 host = t->resume;
+    if (!host) {
+        struct block *b = blocks_find(t);
+        if (!b->native) {
+            run_list(t, b);
+            return;
+        }
+        host = b->entry;
+    }
+    t->resume = 0;
+    settle_upper(c);
+    windows_select(t->windows);
+    enum glue_reason reason = glue_enter(&t->glue, c, host);
+    u64 arg = c->frame[FRAME_ARG];
+    switch (reason) {
+    case GLUE_CALL: {
+        struct block *b = block_of(t, arg);
+        if (!(b->calls >> arg % BLOCK_MAX & 1))
+            block_misaligned(t, b, arg % BLOCK_MAX);
+        run_calls(t, b, arg % BLOCK_MAX);
+        break;
+    }
+    case GLUE_LINK:
+        run_link(t, arg);
+        break;
+    case GLUE_INDIRECT:
+        run_indirect(t, arg);
+        break;
+    case GLUE_DEAD:
+        c->gpr[REG_RIP] = t->blocks[arg]->rip;
+        break;
+    case GLUE_FAULT:
+        run_fault(t, block_of(t, arg), arg % BLOCK_MAX);
+        break;
+    case GLUE_REQUEST:
+        t->stats.requests++;
+        break;
+    case GLUE_ASYNC:
+        t->stats.kicks++;
+        break;
+    }
+}
+
+static u8 flavour_of(const struct cpu *c)
+{
+    u8 f = c->mmu_index == MMU_CHECKED ? FLAVOUR_SLOW : 0;
+    if (c->cr0 & (CR0_EM | CR0_TS))
+        return f;
+    if (c->cr4 & CR4_OSFXSR)
+        f |= FLAVOUR_SSE;
+    if (c->cr4 & CR4_OSXSAVE && (c->xcr0 & 6) == 6)
+        f |= FLAVOUR_AVX;
+    return f;
+}
+
+/* What translated code takes for granted may have changed; then none of it may be found by old ways. */
+static void settle_flavour(struct translator *t)
+{
+    u8 f = flavour_of(t->cpu);
+    if (f == t->flavour)
+        return;
+    t->flavour = f;
+    t->resume = 0;
+    windows_drop_code(t->windows);
+}
+
+/* Instructions until a request. */
+static NOINLINE void run_blocks(struct translator *t)
+{
+    struct cpu *c = t->cpu;
+    do {
+        settle_flavour(t);
+        run_translated(t);
+    } while (!requests(c) && c->activity == CPU_ACTIVE);
+}
+
+static NOINLINE void run_one(struct translator *t)
+{
+    t->stats.steps++;
+    run_list(t, blocks_single(t));
+}
+
+static void unwound(struct cpu *c)
+{
+    if (c->exc.vector != EXC_NONE)
+        cpu_deliver_exception(c);
+    c->cur = NULL;
+}
+
+/* A function of its own, so that nothing lives in registers across the two returns of setjmp. */
+static NOINLINE void run_guarded(struct cpu *c)
+{
+    struct translator *t = c->engine;
+    if (__builtin_setjmp(c->unwind)) {
+        ((struct translator *)c->engine)->resume = 0;
+        unwound(c);
+    } else if (c->step) {
+        run_one(t);
+    } else {
+        run_blocks(t);
+    }
+}
+
+/* Code was changed, here or elsewhere. rip is right, t->resume may lead into a dead block. */
+static void settle_blocks(struct translator *t)
+{
+    struct cpu *c = t->cpu;
+    t->resume = 0;
+    if (requests(c) & REQ_BLOCK) {
+        atomic_fetch_and(&c->request, ~(u32)REQ_BLOCK);
+        mmu_settle_code(c);
+        blocks_settle(t);
+    }
+}
+
+enum engine_exit translate_run(struct cpu *c)
+{
+    struct translator *t = c->engine;
+    enum engine_exit why = ENGINE_STOPPED;
+    trap_enable(t->trap);
+    world_enter(c->world, c);
+    c->step = false;
+    c->cur = NULL;
+    for (;;) {
+        settle_blocks(t);
+        if ((requests(c) || c->step || c->activity != CPU_ACTIVE) && !cpu_service(c))
+            break;
+        run_guarded(c);
+    }
+    if (c->activity == CPU_SHUTDOWN)
+        why = ENGINE_SHUTDOWN;
+    world_leave(c->world, c);
+    trap_disable(t->trap);
+    return why;
+}
