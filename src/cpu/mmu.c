@@ -297,14 +297,14 @@ NOINLINE void mmu_store_slow(struct cpu *c, unsigned index, u64 linear, u64 valu
 
 static bool has_tag(const struct cpu *c, unsigned index, u64 linear, enum mmu_access a)
 {
-    const struct tlb_entry *e = &c->tlb->set[index][linear >> 12 & (TLB_SIZE - 1)];
+    const struct tlb_entry *e = &c->tlb->set[index][mmu_slot(linear)];
     u64 tag = (linear & MEM_PAGE_MASK) | c->tlb->asid;
     return (a == MMU_READ ? e->read : a == MMU_WRITE ? e->write : e->exec) == tag;
 }
 
 static u8 *tagged_host(const struct cpu *c, unsigned index, u64 linear)
 {
-    return (u8 *)(linear + c->tlb->set[index][linear >> 12 & (TLB_SIZE - 1)].addend);
+    return (u8 *)(linear + c->tlb->set[index][mmu_slot(linear)].addend);
 }
 
 void mmu_probe(struct cpu *c, unsigned index, u64 linear, unsigned size, enum mmu_access a)

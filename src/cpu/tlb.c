@@ -155,7 +155,7 @@ void mmu_flush_page(struct cpu *c, u64 linear)
     unsigned shift = !large ? 12 : t->large_1g ? 30 : 22;
     for (unsigned index = 0; index < MMU_CHECKED; index++) {
         if (!large)
-            entry_drop(&t->set[index][linear >> 12 & (TLB_SIZE - 1)], linear, shift);
+            entry_drop(&t->set[index][mmu_slot(linear)], linear, shift);
         for (unsigned n = 0; large && n < TLB_SIZE; n++)
             entry_drop(&t->set[index][n], linear, shift);
     }

@@ -5,7 +5,7 @@
  * leaves the registers at the faulting element, and so does an interruption: after each step or run that finds
  * c->request set, string_again stops with rip at the instruction itself, which is why the rows are A_END.
  *
- * Runs: where both sides are RAM with a translation at hand and DF is 0, a whole stretch up to the end of a page, of a
+ * Runs: where both sides are RAM with a translation at hand, a whole stretch up to the end of a page, of a
  * segment or of the address size is done on host memory at once. A run never faults and leaves exactly what its steps
  * would have left.
  */
@@ -117,7 +117,41 @@ static ALWAYS_INLINE u64 min_u64(u64 a, u64 b)
 
 static ALWAYS_INLINE bool string_runs(const struct cpu *c, const struct insn *i)
 {
-    return i->rep != REP_NONE && !(c->rflags & RF_DF) && !string_steps(c);
+    return i->rep != REP_NONE && !string_steps(c);
+}
+
+static ALWAYS_INLINE bool string_goes_down(const struct cpu *c)
+{
+    return c->rflags & RF_DF;
+}
+
+/* The same with DF set, for code that moves itself out of the way: in 64-bit mode only. `host` is the element's, `bytes`
+ * what the page has up to its end. */
+static struct span span_down(struct cpu *c, unsigned seg, u64 offset, unsigned size, bool write)
+{
+    u64 linear = c->seg_base[seg] + offset;
+    u8 *host = write ? tlb_host_write(c, linear, size) : tlb_host_read(c, linear, size);
+    return (struct span){host, host ? (linear & 0xfff) + size : 0};
+}
+
+static u64 movs_run_down(struct cpu *c, const struct insn *i, unsigned size)
+{
+    if (c->mode != ISA_64 || i->ashift)
+        return 0;
+    struct span from = span_down(c, i->seg, c->gpr[R_SI], size, false);
+    struct span to = span_down(c, SEG_ES, c->gpr[R_DI], size, true);
+    u64 bytes = min_u64(from.bytes, to.bytes);
+
+    if (bytes && to.host < from.host)
+        bytes = min_u64(bytes, (u64)(from.host - to.host));
+    u64 n = min_u64(bytes / size, c->gpr[R_CX]);
+    if (n == 0)
+        return 0;
+    u64 back = (n - 1) * size;
+    memmove(to.host - back, from.host - back, n * size);
+    c->gpr[R_SI] -= n * size;
+    c->gpr[R_DI] -= n * size;
+    return n;
 }
 
 /*
@@ -127,6 +161,8 @@ static ALWAYS_INLINE bool string_runs(const struct cpu *c, const struct insn *i)
  */
 static u64 movs_run(struct cpu *c, const struct insn *i, unsigned size)
 {
+    if (string_goes_down(c))
+        return movs_run_down(c, i, size);
     struct span from = string_span(c, i, i->seg, R_SI, false);
     struct span to = string_span(c, i, SEG_ES, R_DI, true);
     u64 bytes = min_u64(from.bytes, to.bytes);
@@ -144,6 +180,8 @@ static u64 movs_run(struct cpu *c, const struct insn *i, unsigned size)
 
 static u64 stos_run(struct cpu *c, const struct insn *i, unsigned size)
 {
+    if (string_goes_down(c))
+        return 0;
     struct span to = string_span(c, i, SEG_ES, R_DI, true);
     u64 n = min_u64(to.bytes / size, areg_get(c, i, R_CX));
 

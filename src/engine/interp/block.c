@@ -287,7 +287,7 @@ static struct block *block_build(struct cpu *c, struct interp *e, u64 linear)
 static const u8 *fetch_host(const struct cpu *c, u64 linear)
 {
     unsigned index = c->cpl == 3 ? MMU_USER : MMU_SUPER;
-    const struct tlb_entry *t = &c->tlb->set[index][linear >> 12 & (TLB_SIZE - 1)];
+    const struct tlb_entry *t = &c->tlb->set[index][mmu_slot(linear)];
     return likely(t->exec == ((linear & MEM_PAGE_MASK) | c->tlb->asid)) ? (const u8 *)(linear + t->addend) : NULL;
 }
 

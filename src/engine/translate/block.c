@@ -180,9 +180,11 @@ static void insn_finish(struct insn *i, unsigned off)
     i->fn = i->row == INSN_PAUSE ? pause : sem_lookup(i);
 }
 
-static bool insn_ends(const struct insn *i)
+/* A string instruction ends a block only because a repeated one may stop half way. */
+bool block_ends(const struct insn *i)
 {
-    return isa_rows[i->row].attrs & A_END;
+    const struct isa_row *row = &isa_rows[i->row];
+    return row->attrs & A_END && (row->treat != TREAT_STRING || i->rep);
 }
 
 static _Noreturn void raise_status(struct cpu *c, enum insn_status status)
@@ -258,11 +260,11 @@ static enum insn_status block_decode(struct cpu *c, struct block *b, struct mem_
         insn_finish(i, off);
         off += i->len;
         b->count++;
-        if (insn_ends(i))
+        if (block_ends(i))
             break;
     }
     b->bytes = (u16)off;
-    b->runs_on = !insn_ends(&b->insn[b->count - 1]);
+    b->runs_on = !block_ends(&b->insn[b->count - 1]);
     return INSN_OK;
 }
 
@@ -391,7 +393,7 @@ static struct block *block_build(struct translator *t)
 static const u8 *fetch_host(const struct cpu *c, u64 linear)
 {
     unsigned index = c->cpl == 3 ? MMU_USER : MMU_SUPER;
-    const struct tlb_entry *e = &c->tlb->set[index][linear >> 12 & (TLB_SIZE - 1)];
+    const struct tlb_entry *e = &c->tlb->set[index][mmu_slot(linear)];
     return likely(e->exec == ((linear & MEM_PAGE_MASK) | c->tlb->asid)) ? (const u8 *)(linear + e->addend) : NULL;
 }
 

@@ -20,6 +20,13 @@ enum frame_word {
     FRAME_MASK_31,
     FRAME_MASK_OFFSET, /* 0xfff */
     FRAME_MASK_CROSS,  /* 0x1000 */
+    FRAME_MASK_63,
+    FRAME_MASK_IF, /* of RFLAGS */
+    FRAME_MASK_NOT_IF,
+    FRAME_MASK_AH_FLAGS, /* what LAHF leaves in AX */
+    FRAME_MASK_FLAGS,    /* where that stands in RFLAGS */
+    FRAME_MASK_OF,
+    FRAME_MASK_PUSHED, /* what PUSHF shows of c->rflags */
     FRAME_MASK_JUMP,   /* for pext: the index of a jump target in the window's jump table, WIN_JUMP_MASK */
     FRAME_HOST_MXCSR,
     FRAME_TARGET, /* where the entry stub jumps */

@@ -179,6 +179,13 @@ void glue_init_frame(struct cpu *c)
     c->frame[FRAME_MASK_7] = 7;
     c->frame[FRAME_MASK_15] = 15;
     c->frame[FRAME_MASK_31] = 31;
+    c->frame[FRAME_MASK_63] = 63;
+    c->frame[FRAME_MASK_IF] = RF_IF;
+    c->frame[FRAME_MASK_NOT_IF] = ~(u64)RF_IF;
+    c->frame[FRAME_MASK_AH_FLAGS] = 0xd500;
+    c->frame[FRAME_MASK_FLAGS] = 0xd5;
+    c->frame[FRAME_MASK_OF] = FL_OF;
+    c->frame[FRAME_MASK_PUSHED] = ~(u64)(RF_RF | RF_VM);
     c->frame[FRAME_MASK_OFFSET] = 0xfff;
     c->frame[FRAME_MASK_CROSS] = 0x1000;
     c->frame[FRAME_MASK_JUMP] = WIN_JUMP_MASK;

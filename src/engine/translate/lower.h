@@ -68,6 +68,12 @@ bool lower_flags_dead(const struct lower *l);
 
 /* lower_copy.c: instructions that come out as themselves. False: not possible. */
 bool lower_copy(struct lower *l, const struct insn *i);
+/* HOST_T2 holds a linear address: turns it into the host address, for an access of `size` bytes. HOST_T is free. */
+void lower_address_at_t2(struct lower *l, unsigned size, bool exact);
+/* On with the next if HOST_T is 0, else this instruction is left to its semantics. Keeps flags. */
+void lower_require_zero(struct lower *l);
+/* lower_system.c */
+bool lower_system(struct lower *l, const struct insn *i);
 /* lower_flow.c: stack and branches. False: not one of them, or not possible. */
 bool lower_flow(struct lower *l, const struct insn *i);
 /* Goes on at the guest address `target`, by link[which]. */

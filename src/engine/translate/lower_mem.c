@@ -45,8 +45,7 @@ static enum frame_word align_mask(unsigned size)
                         : FRAME_MASK_31;
 }
 
-/* On with the next if HOST_T is 0. */
-static void require_zero(struct lower *l)
+void lower_require_zero(struct lower *l)
 {
     unsigned ok = emit_jrcxz_hole(&l->e);
     lower_cold(l, emit_jmp_hole(&l->e));
@@ -83,7 +82,7 @@ static void check_careful(struct lower *l, const struct operand *o, unsigned reg
         lea(l, HOST_T, ea_of(HOST_T, REG_ZERO, 0, (i32)o->size - 1));
         pext(l, HOST_T, HOST_T, FRAME_MASK_CROSS);
     }
-    require_zero(l);
+    lower_require_zero(l);
 }
 
 static void translate_page(struct lower *l, unsigned from)
@@ -159,9 +158,9 @@ static void address_sum(struct lower *l, const struct operand *o)
     emit_insn(&l->e, i);
 }
 
-static struct insn_ea address_general(struct lower *l, const struct operand *o)
+/* HOST_T2 holds the linear address, HOST_T gets what is to be added. */
+static void translate_t2(struct lower *l, const struct operand *o)
 {
-    address_sum(l, o);
     if (!unchecked(o)) {
         if (lower_flags_dead(l))
             check_quick(l, o, HOST_T2, HOST_T);
@@ -169,6 +168,19 @@ static struct insn_ea address_general(struct lower *l, const struct operand *o)
             check_careful(l, o, HOST_T2);
     }
     translate_page(l, HOST_T2);
+}
+
+void lower_address_at_t2(struct lower *l, unsigned size, bool exact)
+{
+    struct operand o = {.size = size, .exact = exact};
+    translate_t2(l, &o);
+    lea(l, HOST_T2, ea_of(HOST_T, HOST_T2, 0, 0));
+}
+
+static struct insn_ea address_general(struct lower *l, const struct operand *o)
+{
+    address_sum(l, o);
+    translate_t2(l, o);
     return ea_of(HOST_T, HOST_T2, 0, 0);
 }
 

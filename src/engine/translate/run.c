@@ -19,11 +19,6 @@ static ALWAYS_INLINE u32 requests(const struct cpu *c)
     return atomic_load_explicit(&c->request, memory_order_relaxed);
 }
 
-static bool insn_ends(const struct insn *i)
-{
-    return isa_rows[i->row].attrs & A_END;
-}
-
 static void advance(struct cpu *c, u64 rip)
 {
     c->gpr[REG_RIP] = c->mode == ISA_64 ? rip : (u32)rip;
@@ -72,7 +67,7 @@ static void run_on(struct translator *t, struct block *b, unsigned n)
 {
     struct cpu *c = t->cpu;
     advance(c, b->rip + b->insn[n].off + b->insn[n].len);
-    if (!requests(c) && !b->dead && !insn_ends(&b->insn[n]))
+    if (!requests(c) && !b->dead && !block_ends(&b->insn[n]) && !(c->rflags & RF_DF))
         t->resume = b->check + b->at[n + 1];
 }
 
@@ -223,7 +218,7 @@ static void run_translated(struct translator *t)
 
 static u8 flavour_of(const struct cpu *c)
 {
-    u8 f = c->mmu_index == MMU_CHECKED ? FLAVOUR_SLOW : 0;
+    u8 f = c->mmu_index == MMU_CHECKED || c->rflags & RF_DF ? FLAVOUR_SLOW : 0;
     if (c->cr0 & (CR0_EM | CR0_TS))
         return f;
     if (c->cr4 & CR4_OSFXSR)
@@ -241,6 +236,9 @@ static void settle_flavour(struct translator *t)
         return;
     t->flavour = f;
     t->resume = 0;
+    if (f & FLAVOUR_SLOW || f == t->native_flavour)
+        return;
+    t->native_flavour = f;
     windows_drop_code(t->windows);
 }
 

@@ -38,7 +38,7 @@
 enum flavour {
     FLAVOUR_SSE = 1,  /* SSE instructions do not fault for CR0 and CR4 */
     FLAVOUR_AVX = 2,  /* nor do AVX ones */
-    FLAVOUR_SLOW = 4, /* nothing is translated: alignment checks are on */
+    FLAVOUR_SLOW = 4, /* nothing is translated: alignment checks are on, or DF is 1 */
 };
 
 struct block {
@@ -97,7 +97,8 @@ struct translator {
     struct block *scratch; /* what is not cached */
     struct block *now;     /* c->cur is in it */
     u64 resume;            /* host address to go on at, or 0: look rip up */
-    u8 flavour;
+    u8 flavour;            /* of the code that may run now */
+    u8 native_flavour;     /* that windows lead to */
     struct mem_listener listener;
     struct {
         u64 blocks, insns, calls, links, indirect, dead, requests, faults, kicks, steps, drops, stale, remade, lists;
@@ -122,6 +123,9 @@ void block_misaligned(struct translator *t, struct block *b, unsigned n);
 u32 block_slot(struct translator *t, u64 target);
 /* The block whose code has this address, or NULL. */
 struct block *block_by_code(const struct translator *t, u64 host);
+
+/* Is it the last of its block? */
+bool block_ends(const struct insn *i);
 
 /* lower.c: makes b's code. False if it has no room. */
 bool lower_block(struct translator *t, struct block *b);

@@ -1,0 +1,265 @@
+/*
+ * Instructions on the processor's state that kernels use all the time, without leaving translated code: where they are
+ * not simple (not at CPL 0, an interrupt waits), they are left to their semantics. Also string instructions that are
+ * not repeated, and bit tests in memory.
+ *
+ * Where a sequence takes a register of the guest's for a while, nothing after its first host instruction counts as a
+ * place to begin anew: commit stays there.
+ */
+#include "base/bits.h"
+#include "engine/translate/lower.h"
+
+static void load(struct lower *l, enum isa_row_id row, unsigned reg, size_t offset)
+{
+    emit_insn(&l->e, insn_gs(row, reg, REG_ZERO, (i32)(WIN_CPU + offset), false));
+}
+
+static void bits_by(struct lower *l, enum isa_row_id row, unsigned to, unsigned from, enum frame_word mask)
+{
+    struct insn i = insn_gs(row, to, REG_ZERO, FRAME_AT(mask), true);
+    i.vvvv = (u8)from;
+    emit_insn(&l->e, i);
+}
+
+/* reg & mask, flags kept. */
+static void keep_bits(struct lower *l, unsigned reg, enum frame_word mask)
+{
+    bits_by(l, INSN_PEXT_Gy_By_Ey, reg, reg, mask);
+    bits_by(l, INSN_PDEP_Gy_By_Ey, reg, reg, mask);
+}
+
+static void lea(struct lower *l, unsigned to, unsigned base, unsigned index, i32 disp)
+{
+    struct insn_ea ea = {.base = (u8)base, .index = (u8)index, .disp = disp};
+    emit_mem(&l->e, INSN_LEA_Gv_M, to, ea, true);
+}
+
+static void require_byte_zero(struct lower *l, size_t offset)
+{
+    load(l, INSN_MOVZX_Gv_Eb, HOST_T, offset);
+    lower_require_zero(l);
+}
+
+static bool lower_cli(struct lower *l, const struct insn *i)
+{
+    require_byte_zero(l, offsetof(struct cpu, cpl));
+    emit_gs(&l->e, INSN_MOV_Gv_Ev, HOST_T, CPU_AT(rflags));
+    keep_bits(l, HOST_T, FRAME_MASK_NOT_IF);
+    lower_commit(l);
+    emit_gs(&l->e, INSN_MOV_Ev_Gv, HOST_T, CPU_AT(rflags));
+    return true;
+}
+
+/* The shadow is noted as sem_sti does. An interrupt that comes up meanwhile brings a kick. */
+static bool lower_sti(struct lower *l, const struct insn *i)
+{
+    require_byte_zero(l, offsetof(struct cpu, cpl));
+    emit_gs(&l->e, INSN_MOV_Gv_Ev, HOST_T2, CPU_AT(rflags));
+    bits_by(l, INSN_PEXT_Gy_By_Ey, HOST_T, HOST_T2, FRAME_MASK_IF);
+    unsigned off = emit_jrcxz_hole(&l->e);
+    unsigned on = emit_jmp_hole(&l->e);
+    emit_bind_short(&l->e, off);
+    require_byte_zero(l, offsetof(struct cpu, intr_line));
+    lea(l, HOST_T2, HOST_T2, REG_ZERO, RF_IF);
+    struct insn shadow = insn_gs(INSN_MOV_Eb_Ib, 0, REG_ZERO, CPU_AT(shadow), false);
+    shadow.imm = SHADOW_STI;
+    emit_insn(&l->e, shadow);
+    lower_commit(l);
+    emit_gs(&l->e, INSN_MOV_Ev_Gv, HOST_T2, CPU_AT(rflags));
+    emit_bind(&l->e, on);
+    lower_link(l, 0, l->b->rip + i->off + i->len);
+    return true;
+}
+
+/* RAX lends itself to LAHF and SETO; the sum of the parts is the image. */
+static bool lower_pushf(struct lower *l, const struct insn *i)
+{
+    emit_gs(&l->e, INSN_MOV_Ev_Gv, HOST_AX, FRAME_AT(FRAME_TEMP));
+    emit_insn(&l->e, insn_reg(INSN_LAHF_64, 0, 0, false));
+    emit_insn(&l->e, insn_reg(INSN_SETO_Eb, 0, HOST_AX, false));
+    emit_reg(&l->e, INSN_MOVZX_Gv_Ew, HOST_AX, HOST_AX, false);
+    bits_by(l, INSN_PEXT_Gy_By_Ey, HOST_T, HOST_AX, FRAME_MASK_AH_FLAGS);
+    bits_by(l, INSN_PDEP_Gy_By_Ey, HOST_T, HOST_T, FRAME_MASK_FLAGS);
+    bits_by(l, INSN_PDEP_Gy_By_Ey, HOST_AX, HOST_AX, FRAME_MASK_OF);
+    lea(l, HOST_T, HOST_T, HOST_AX, 0);
+    emit_gs(&l->e, INSN_MOV_Gv_Ev, HOST_AX, CPU_AT(rflags));
+    keep_bits(l, HOST_AX, FRAME_MASK_PUSHED);
+    lea(l, HOST_T, HOST_T, HOST_AX, 0);
+    emit_gs(&l->e, INSN_MOV_Gv_Ev, HOST_AX, FRAME_AT(FRAME_TEMP));
+    emit_gs(&l->e, INSN_MOV_Ev_Gv, HOST_T, FRAME_AT(FRAME_TEMP));
+
+    struct operand o = operand_stack(-8);
+    struct insn_ea ea;
+    if (!lower_address(l, &o, ADDRESS_ANY, &ea))
+        return false;
+    emit_gs(&l->e, INSN_MOV_Gv_Ev, HOST_T2, FRAME_AT(FRAME_TEMP));
+    emit_insn(&l->e, insn_mem(INSN_MOV_Ev_Gv, HOST_T2, ea, true));
+    lea(l, HOST_SP, HOST_SP, REG_ZERO, -8);
+    return true;
+}
+
+static bool lower_swapgs(struct lower *l, const struct insn *i)
+{
+    require_byte_zero(l, offsetof(struct cpu, cpl));
+    i32 base = (i32)(WIN_CPU + offsetof(struct cpu, seg[SEG_GS].base));
+    emit_gs(&l->e, INSN_MOV_Gv_Ev, HOST_T, base);
+    emit_gs(&l->e, INSN_MOV_Gv_Ev, HOST_T2, CPU_AT(kernel_gs_base));
+    lower_commit(l);
+    emit_gs(&l->e, INSN_MOV_Ev_Gv, HOST_T, CPU_AT(kernel_gs_base));
+    emit_gs(&l->e, INSN_MOV_Ev_Gv, HOST_T2, base);
+    emit_gs(&l->e, INSN_MOV_Ev_Gv, HOST_T2, CPU_AT(seg_base) + 8 * SEG_GS);
+    return true;
+}
+
+static bool lower_mov_from_sreg(struct lower *l, const struct insn *i)
+{
+    if (i->mem || i->opsize == 2 || i->reg >= SEG_COUNT)
+        return false;
+    int host = lower_host(i->rm);
+    load(l, INSN_MOVZX_Gv_Ew, host < 0 ? HOST_T : (unsigned)host,
+         offsetof(struct cpu, seg) + i->reg * sizeof(struct cpu_seg) + offsetof(struct cpu_seg, sel));
+    lower_commit(l);
+    if (host < 0)
+        lower_store(l, i->rm, HOST_T);
+    return true;
+}
+
+/* Translated code runs with DF 0 only. */
+static bool lower_cld(struct lower *l, const struct insn *i)
+{
+    return true;
+}
+
+/* On a machine of one processor there is nobody to wait for. */
+static bool lower_pause(struct lower *l, const struct insn *i)
+{
+    return l->t->cpu->count == 1 && emit_try(&l->e, i);
+}
+
+/* ------ strings ------ */
+
+static struct operand string_operand(unsigned reg, unsigned seg, unsigned size)
+{
+    return (struct operand){.base = (u8)reg, .index = REG_ZERO, .seg = (u8)seg, .size = size};
+}
+
+static void move(struct lower *l, bool store, unsigned reg, struct insn_ea ea, unsigned size)
+{
+    enum isa_row_id row =
+        size == 1 ? (store ? INSN_MOV_Eb_Gb : INSN_MOV_Gb_Eb) : (store ? INSN_MOV_Ev_Gv : INSN_MOV_Gv_Ev);
+    struct insn i = insn_mem(row, (u8)reg, ea, size == 8);
+    i.opsize = (u8)size;
+    i.prefix66 = size == 2;
+    emit_insn(&l->e, i);
+}
+
+static unsigned string_size(const struct insn *i, unsigned first_row)
+{
+    return 1u << (i->row - first_row);
+}
+
+static bool lower_stos(struct lower *l, const struct insn *i)
+{
+    unsigned size = string_size(i, INSN_STOSB);
+    struct operand o = string_operand(R_DI, SEG_ES, size);
+    struct insn_ea ea;
+    if (i->rep || i->ashift || !lower_address(l, &o, ADDRESS_ANY, &ea))
+        return false;
+    move(l, true, HOST_AX, ea, size);
+    lower_commit(l);
+    lea(l, HOST_DI, HOST_DI, REG_ZERO, (i32)size);
+    return true;
+}
+
+static bool lower_lods(struct lower *l, const struct insn *i)
+{
+    unsigned size = string_size(i, INSN_LODSB);
+    struct operand o = string_operand(R_SI, i->seg, size);
+    struct insn_ea ea;
+    if (i->rep || i->ashift || !lower_address(l, &o, ADDRESS_ANY, &ea))
+        return false;
+    move(l, false, HOST_AX, ea, size);
+    lower_commit(l);
+    lea(l, HOST_SI, HOST_SI, REG_ZERO, (i32)size);
+    return true;
+}
+
+static bool lower_movs(struct lower *l, const struct insn *i)
+{
+    unsigned size = string_size(i, INSN_MOVSB);
+    struct operand from = string_operand(R_SI, i->seg, size), to = string_operand(R_DI, SEG_ES, size);
+    struct insn_ea ea;
+    if (i->rep || i->ashift || !lower_address(l, &from, ADDRESS_ANY, &ea))
+        return false;
+    move(l, false, HOST_T2, ea, size);
+    emit_gs(&l->e, INSN_MOV_Ev_Gv, HOST_T2, FRAME_AT(FRAME_TEMP));
+    if (!lower_address(l, &to, ADDRESS_ANY, &ea))
+        return false;
+    emit_gs(&l->e, INSN_MOV_Gv_Ev, HOST_T2, FRAME_AT(FRAME_TEMP));
+    move(l, true, HOST_T2, ea, size);
+    lower_commit(l);
+    lea(l, HOST_SI, HOST_SI, REG_ZERO, (i32)size);
+    lea(l, HOST_DI, HOST_DI, REG_ZERO, (i32)size);
+    return true;
+}
+
+/* ------ bit strings ------ */
+
+/* The bit offset's upper part selects the word: BT m, r with a small offset in the register accesses just that. */
+static bool lower_bit_string(struct lower *l, const struct insn *i)
+{
+    int offset = lower_host(i->reg);
+    bool wide = i->opsize == 8, segment = i->seg == SEG_FS || i->seg == SEG_GS;
+    if (!i->mem || offset < 0 || i->opsize == 2 || i->ashift || segment || i->base == REG_RIP || i->index != REG_ZERO ||
+        i->base == REG_ZERO || lower_host(i->base) < 0)
+        return false;
+    unsigned shift = wide ? 6 : 5;
+    emit_mov_imm(&l->e, HOST_T2, shift);
+    struct insn words = insn_reg(INSN_SARX_Gy_Ey_By, HOST_T, (u8)offset, wide);
+    words.vvvv = HOST_T2;
+    emit_insn(&l->e, words);
+    if (!wide)
+        emit_reg(&l->e, INSN_MOVSXD_Gv_Ez, HOST_T, HOST_T, true);
+    struct insn_ea ea = {.base = (u8)lower_host(i->base), .index = HOST_T, .scale = wide ? 3 : 2, .disp = (i32)i->disp};
+    emit_mem(&l->e, INSN_LEA_Gv_M, HOST_T2, ea, true);
+    lower_address_at_t2(l, i->opsize, l->b->unaligned >> l->n & 1);
+    bits_by(l, INSN_PEXT_Gy_By_Ey, HOST_T, (unsigned)offset, wide ? FRAME_MASK_63 : FRAME_MASK_31);
+    struct insn bt = *i;
+    bt.base = HOST_T2;
+    bt.index = REG_ZERO;
+    bt.disp = 0;
+    bt.seg = SEG_DS;
+    bt.reg = HOST_T;
+    bt.rep = 0;
+    lower_commit(l);
+    return emit_try(&l->e, &bt);
+}
+
+bool lower_system(struct lower *l, const struct insn *i)
+{
+    typedef bool lower_fn(struct lower *, const struct insn *);
+    static const struct {
+        u16 first, last;
+        lower_fn *fn;
+    } rows[] = {
+        {INSN_CLI, INSN_CLI, lower_cli},
+        {INSN_STI, INSN_STI, lower_sti},
+        {INSN_PUSHFQ, INSN_PUSHFQ, lower_pushf},
+        {INSN_SWAPGS, INSN_SWAPGS, lower_swapgs},
+        {INSN_MOV_RvMw_Sw, INSN_MOV_RvMw_Sw, lower_mov_from_sreg},
+        {INSN_CLD, INSN_CLD, lower_cld},
+        {INSN_PAUSE, INSN_PAUSE, lower_pause},
+        {INSN_STOSB, INSN_STOSQ, lower_stos},
+        {INSN_LODSB, INSN_LODSQ, lower_lods},
+        {INSN_MOVSB, INSN_MOVSQ, lower_movs},
+        {INSN_BT_Ev_Gv, INSN_BT_Ev_Gv, lower_bit_string},
+        {INSN_BTS_Ev_Gv, INSN_BTS_Ev_Gv, lower_bit_string},
+        {INSN_BTR_Ev_Gv, INSN_BTR_Ev_Gv, lower_bit_string},
+        {INSN_BTC_Ev_Gv, INSN_BTC_Ev_Gv, lower_bit_string},
+    };
+    for (size_t n = 0; n < ARRAY_SIZE(rows); n++) {
+        if (i->row >= rows[n].first && i->row <= rows[n].last)
+            return rows[n].fn(l, i);
+    }
+    return false;
+}
