@@ -267,7 +267,8 @@ struct cpu *cpu_create(const struct cpu_config *cfg)
     c->tsc_hz = cfg->tsc_hz;
     c->model->features(&c->features);
     isa_set(&c->features, FEAT_BASE);
-    if (!mmu_create(c)) {
+    if (!mmu_create(c) || !vec_stubs_create(c)) {
+        mmu_destroy(c);
         host_ram_unmap(&home);
         return NULL;
     }

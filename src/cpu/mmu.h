@@ -173,10 +173,11 @@ static ALWAYS_INLINE u64 mmu_tag(const struct cpu *c, u64 linear, unsigned size)
     return ((linear + (size - 1)) & MEM_PAGE_MASK) | c->tlb->asid;
 }
 
-/* Data is often copied between addresses that are a power of two apart: their pages must not share a place. */
+/* Pages next to each other never share a place: mmu_tag counts on that. Nor do pages a power of two apart, as data is
+ * often copied between such. */
 static ALWAYS_INLINE unsigned mmu_slot(u64 linear)
 {
-    return (linear >> 12 ^ linear >> (12 + TLB_BITS)) & (TLB_SIZE - 1);
+    return ((linear >> 12) + (linear >> (12 + TLB_BITS))) & (TLB_SIZE - 1);
 }
 
 /*

@@ -2,6 +2,8 @@
 
 A test is a script that gets the build directory as its first argument. Each check prints a line; the status is 0 if all passed,
 77 (skipped, for meson) after skip(), 1 otherwise.
+
+The environment variable RING3_TEST_ENGINE names the engine that guests run on; without it ring3 chooses.
 """
 import os
 import select
@@ -12,6 +14,7 @@ import time
 BUILD = os.path.abspath(sys.argv[1]) if len(sys.argv) > 1 else 'build'
 RING3 = os.path.join(BUILD, 'ring3')
 GUEST = os.path.join(BUILD, 'guest')
+ENGINE = os.environ.get('RING3_TEST_ENGINE')
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 _failed = []
@@ -32,6 +35,11 @@ def skip(reason):
 def finish():
     print(f'{len(_failed)} failed')
     sys.exit(1 if _failed else 0)
+
+
+def run_command(*options):
+    """The arguments of a run with these options on the engine under test."""
+    return ['run', *(['--engine', ENGINE] if ENGINE else []), *options]
 
 
 def ring3(*arguments, stdin=b'', timeout=30):

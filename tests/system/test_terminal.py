@@ -7,7 +7,7 @@ import time
 
 import pexpect
 
-from harness import RING3, check, finish
+from harness import RING3, check, finish, run_command
 
 ENGINE_LINE = r'ring3: engine: [^\r\n]*\r?\n'
 
@@ -17,7 +17,7 @@ class Session:
 
     def __init__(self, *arguments):
         # A shell stands between, as in life: it stays when ring3 is gone, so the terminal does.
-        self.tty = pexpect.spawn('/bin/sh', ['-c', 'trap : INT TERM HUP; "$@"; echo "status $?"; read line', 'sh', RING3, 'run', *arguments],
+        self.tty = pexpect.spawn('/bin/sh', ['-c', 'trap : INT TERM HUP; "$@"; echo "status $?"; read line', 'sh', RING3, *run_command(*arguments)],
                                  timeout=20, echo=True)
         self.before = self.mode()
         self.tty.expect(ENGINE_LINE)

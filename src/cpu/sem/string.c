@@ -117,16 +117,19 @@ static ALWAYS_INLINE u64 min_u64(u64 a, u64 b)
 
 static ALWAYS_INLINE bool string_runs(const struct cpu *c, const struct insn *i)
 {
+    return i->rep != REP_NONE && !(c->rflags & RF_DF) && !string_steps(c);
+}
+
+/* MOVS has runs in both directions. */
+static ALWAYS_INLINE bool movs_runs(const struct cpu *c, const struct insn *i)
+{
     return i->rep != REP_NONE && !string_steps(c);
 }
+#define stos_runs string_runs
+#define lods_runs string_runs
 
-static ALWAYS_INLINE bool string_goes_down(const struct cpu *c)
-{
-    return c->rflags & RF_DF;
-}
-
-/* The same with DF set, for code that moves itself out of the way: in 64-bit mode only. `host` is the element's, `bytes`
- * what the page has up to its end. */
+/* The same with DF set, for code that moves itself out of the way: in 64-bit mode only. `host` is the element's,
+ * `bytes` what the page has up to its end. */
 static struct span span_down(struct cpu *c, unsigned seg, u64 offset, unsigned size, bool write)
 {
     u64 linear = c->seg_base[seg] + offset;
@@ -161,7 +164,7 @@ static u64 movs_run_down(struct cpu *c, const struct insn *i, unsigned size)
  */
 static u64 movs_run(struct cpu *c, const struct insn *i, unsigned size)
 {
-    if (string_goes_down(c))
+    if (c->rflags & RF_DF)
         return movs_run_down(c, i, size);
     struct span from = string_span(c, i, i->seg, R_SI, false);
     struct span to = string_span(c, i, SEG_ES, R_DI, true);
@@ -180,8 +183,6 @@ static u64 movs_run(struct cpu *c, const struct insn *i, unsigned size)
 
 static u64 stos_run(struct cpu *c, const struct insn *i, unsigned size)
 {
-    if (string_goes_down(c))
-        return 0;
     struct span to = string_span(c, i, SEG_ES, R_DI, true);
     u64 n = min_u64(to.bytes / size, areg_get(c, i, R_CX));
 
@@ -253,7 +254,7 @@ enum {
             return;                                                                                                    \
         u64 done;                                                                                                      \
         do {                                                                                                           \
-            done = string_runs(c, i) ? run(c, i, sizeof(T)) : 0;                                                       \
+            done = op##_runs(c, i) ? run(c, i, sizeof(T)) : 0;                                                         \
             if (done == 0) {                                                                                           \
                 op##_step_##T(c, i);                                                                                   \
                 done = 1;                                                                                              \

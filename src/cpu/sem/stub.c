@@ -280,10 +280,8 @@ static void ask_host(struct isa_features *host)
         isa_set(host, FEAT_VPCLMUL);
 }
 
-static struct vec_stubs *stubs_of(struct cpu *c)
+bool vec_stubs_create(struct cpu *c)
 {
-    if (likely(c->stubs))
-        return c->stubs;
     struct error err;
     struct vec_stubs *s = calloc(1, sizeof(*s));
     if (s)
@@ -291,11 +289,18 @@ static struct vec_stubs *stubs_of(struct cpu *c)
     if (!s || !s->area) {
         log_msg(c->log, LOG_ERROR, "vector instructions cannot run: %s", s ? err.text : "out of memory");
         free(s);
-        cpu_ud(c);
+        return false;
     }
     ask_host(&s->host);
     c->stubs = s;
-    return s;
+    return true;
+}
+
+static struct vec_stubs *stubs_of(struct cpu *c)
+{
+    if (unlikely(!c->stubs) && !vec_stubs_create(c))
+        cpu_ud(c);
+    return c->stubs;
 }
 
 bool vec_host_has(struct cpu *c, enum isa_feature f)

@@ -7,7 +7,7 @@
  * A_HOST, register numbers are ours, the memory operand is [r8], and what is left of the guest's is the immediate byte.
  * A_HOST rows touch no memory but that operand.
  *
- * One set belongs to each processor, is made on first use, and is used by its owner's thread only.
+ * One set belongs to each processor, is made with it, and is used by its owner's thread only.
  */
 #ifndef CPU_SEM_STUB_H
 #define CPU_SEM_STUB_H
@@ -36,6 +36,9 @@ const struct vec_stub *vec_stub_find(struct cpu *c, const struct insn *i);
  * in C as well. */
 bool vec_host_has(struct cpu *c, enum isa_feature f);
 
+/* Makes c->stubs, empty. Done with the processor: once a guest runs, the sandbox lets nobody map code. False, with a
+ * message in the log, if the host gives no memory for code. */
+bool vec_stubs_create(struct cpu *c) MUST_CHECK;
 /* Frees c->stubs; the set is made again when it is needed. */
 void vec_stubs_free(struct cpu *c);
 

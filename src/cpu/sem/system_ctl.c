@@ -177,6 +177,7 @@ void sem_sti(struct cpu *c, const struct insn *i)
         /* Nobody is called because of it: it matters if an interrupt comes right now, and does no harm when one comes
          * later. */
         c->shadow |= SHADOW_STI;
+        c->step_shadow &= (u8)~SHADOW_STI; /* this one is new, and outlives the instruction */
         cpu_check_intr(c);
     }
 }

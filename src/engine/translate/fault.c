@@ -77,7 +77,8 @@ static void on_kick(struct translator *t, struct trap *trap, const struct block 
 bool translate_trap(void *opaque, struct trap *trap)
 {
     struct translator *t = opaque;
-    const struct block *b = block_by_code(t, trap->pc);
+    /* Elsewhere the tables of blocks may be half changed. */
+    const struct block *b = code_holds(t->area, trap->pc) ? block_by_code(t, trap->pc) : NULL;
     switch (trap->kind) {
     case TRAP_ACCESS:
     case TRAP_ARITHMETIC:

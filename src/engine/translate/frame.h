@@ -21,7 +21,9 @@ enum frame_word {
     FRAME_MASK_OFFSET, /* 0xfff */
     FRAME_MASK_CROSS,  /* 0x1000 */
     FRAME_MASK_63,
-    FRAME_MASK_IF, /* of RFLAGS */
+    FRAME_MASK_CANONICAL, /* bits 63:47 */
+    FRAME_MASK_CARRY,     /* that and 1, gathered, but for bit 0 */
+    FRAME_MASK_IF,        /* of RFLAGS */
     FRAME_MASK_NOT_IF,
     FRAME_MASK_AH_FLAGS, /* what LAHF leaves in AX */
     FRAME_MASK_FLAGS,    /* where that stands in RFLAGS */
@@ -32,6 +34,7 @@ enum frame_word {
     FRAME_TARGET, /* where the entry stub jumps */
     FRAME_UPPER,  /* not 0: the upper halves of c->ymm may hold something */
     FRAME_TEMP,
+    FRAME_FROM, /* the last JMP or RET to an indirect target, numbered as GLUE_CALL's argument */
     FRAME_USED
 };
 

@@ -180,6 +180,8 @@ void glue_init_frame(struct cpu *c)
     c->frame[FRAME_MASK_15] = 15;
     c->frame[FRAME_MASK_31] = 31;
     c->frame[FRAME_MASK_63] = 63;
+    c->frame[FRAME_MASK_CANONICAL] = 0xffff800000000000;
+    c->frame[FRAME_MASK_CARRY] = 0x1fffe;
     c->frame[FRAME_MASK_IF] = RF_IF;
     c->frame[FRAME_MASK_NOT_IF] = ~(u64)RF_IF;
     c->frame[FRAME_MASK_AH_FLAGS] = 0xd500;

@@ -30,11 +30,6 @@ void lower_store(struct lower *l, unsigned guest, unsigned host)
     emit_gs(&l->e, INSN_MOV_Ev_Gv, host, gpr_at(guest));
 }
 
-bool lower_flags_dead(const struct lower *l)
-{
-    return l->dead >> l->n & 1;
-}
-
 void lower_cold(struct lower *l, unsigned hole)
 {
     if (l->cold_count == COLD_MAX) {
@@ -151,7 +146,7 @@ void lower_link_if(struct lower *l, unsigned which, u64 target, unsigned cc)
 bool lower_block(struct translator *t, struct block *b)
 {
     u8 buf[CODE_ROOM];
-    struct lower l = {.t = t, .b = b, .dead = lower_dead_flags(b)};
+    struct lower l = {.t = t, .b = b};
     l.e = (struct emit){.buf = buf, .size = sizeof(buf), .run = b->check, .ok = true};
     make_check(&l);
     unsigned entry = l.e.len;

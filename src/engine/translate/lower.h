@@ -14,7 +14,6 @@ struct lower {
     struct translator *t;
     struct block *b;
     struct emit e;
-    u64 dead;   /* bit n: nobody reads the arithmetic flags as they are before instruction n */
     unsigned n; /* the instruction under way */
     unsigned cold_count;
     struct cold {
@@ -41,7 +40,7 @@ struct operand {
 
 /*
  * Code that turns the operand into a host address. False if it is of a kind that is left to the semantics; nothing was
- * emitted then. Guest state and, unless dead, flags are as before.
+ * emitted then. Guest state and flags are as before.
  */
 bool lower_address(struct lower *l, const struct operand *o, enum address_want want, struct insn_ea *out);
 
@@ -64,7 +63,6 @@ static inline void lower_commit(struct lower *l)
 /* Leaves instruction n to its semantics. */
 void lower_call(struct lower *l);
 void lower_cold(struct lower *l, unsigned hole);
-bool lower_flags_dead(const struct lower *l);
 
 /* lower_copy.c: instructions that come out as themselves. False: not possible. */
 bool lower_copy(struct lower *l, const struct insn *i);
@@ -80,7 +78,5 @@ bool lower_flow(struct lower *l, const struct insn *i);
 void lower_link(struct lower *l, unsigned which, u64 target);
 /* The same, if the condition cc holds. */
 void lower_link_if(struct lower *l, unsigned which, u64 target, unsigned cc);
-/* lower_flags.c */
-u64 lower_dead_flags(const struct block *b);
 
 #endif

@@ -102,12 +102,35 @@ static u64 target_of(const struct lower *l, const struct insn *i)
     return next_rip(l, i) + i->imm;
 }
 
+static void pext(struct lower *l, unsigned to, unsigned from, enum frame_word mask)
+{
+    struct insn i = insn_gs(INSN_PEXT_Gy_By_Ey, to, REG_ZERO, FRAME_AT(mask), true);
+    i.vvvv = (u8)from;
+    emit_insn(&l->e, i);
+}
+
 static void jump_indirect(struct lower *l)
 {
-    struct insn hash = insn_gs(INSN_PEXT_Gy_By_Ey, HOST_T2, REG_ZERO, FRAME_AT(FRAME_MASK_JUMP), true);
-    hash.vvvv = HOST_T;
-    emit_insn(&l->e, hash);
+    pext(l, HOST_T2, HOST_T, FRAME_MASK_JUMP);
     emit_jmp_gs(&l->e, HOST_T2, WIN_JUMP);
+}
+
+/*
+ * A branch to an address that is not canonical faults itself. That such a target is in no jump table is as good as a
+ * check; but then it must be known where the jump came from (run_indirect).
+ */
+static void note_source(struct lower *l)
+{
+    emit_gs_imm(&l->e, FRAME_AT(FRAME_FROM), (i32)(l->b->id * BLOCK_MAX + l->n));
+}
+
+/* All of bits 63:47 are the same: gathered and counted up by one, only bit 0 may be left. Clobbers HOST_T. */
+static void require_canonical(struct lower *l)
+{
+    pext(l, HOST_T, HOST_T, FRAME_MASK_CANONICAL);
+    emit_mem(&l->e, INSN_LEA_Gv_M, HOST_T, (struct insn_ea){.base = HOST_T, .index = REG_ZERO, .disp = 1}, false);
+    pext(l, HOST_T, HOST_T, FRAME_MASK_CARRY);
+    lower_require_zero(l);
 }
 
 /* HOST_T = the r/m operand. */
@@ -151,6 +174,7 @@ static bool lower_jmp_indirect(struct lower *l, const struct insn *i)
 {
     if (!load_target(l, i))
         return false;
+    note_source(l);
     lower_commit(l);
     jump_indirect(l);
     return true;
@@ -169,6 +193,7 @@ static bool lower_call_indirect(struct lower *l, const struct insn *i)
     if (!load_target(l, i))
         return false;
     emit_gs(&l->e, INSN_MOV_Ev_Gv, HOST_T, FRAME_AT(FRAME_TEMP));
+    require_canonical(l);
     if (!push_imm(l, next_rip(l, i)))
         return false;
     emit_gs(&l->e, INSN_MOV_Gv_Ev, HOST_T, FRAME_AT(FRAME_TEMP));
@@ -183,6 +208,7 @@ static bool lower_ret(struct lower *l, const struct insn *i)
     if (i->opsize != 8 || !lower_address(l, &o, ADDRESS_ANY, &ea))
         return false;
     emit_insn(&l->e, at(INSN_MOV_Gv_Ev, HOST_T, ea));
+    note_source(l);
     move_sp(l, HOST_SP, 8 + (i->row == INSN_RET_Iw ? (i32)(u16)i->imm : 0));
     jump_indirect(l);
     return true;

@@ -2,7 +2,9 @@
  * Memory operands: from guest registers to a host address.
  *
  *     lea   t, [base + disp]                the linear address
- *     test  t, size - 1; jnz cold           where flags are dead; else PEXT and JRCXZ
+ *     pext  t, t, gs:[size - 1]             is it aligned? Flags stay as they are, for faults to show
+ *     jrcxz on; jmp cold
+ * on: lea   t, [base + disp]
  *     pext  t, t, gs:[page mask]            its page number
  *     mov   t, gs:[WIN_TABLE + t * 8]       host address minus linear address (window.h)
  *     ...   [t + base + disp]               the access: faults on the host if the page has no entry
@@ -13,8 +15,6 @@
 #include "engine/translate/lower.h"
 
 #include "base/bits.h"
-
-enum { CC_NZ = 5, CC_A = 7 };
 
 static struct insn_ea ea_of(unsigned base, unsigned index, unsigned scale, i32 disp)
 {
@@ -52,28 +52,8 @@ void lower_require_zero(struct lower *l)
     emit_bind_short(&l->e, ok);
 }
 
-static void with_imm(struct lower *l, struct insn i, i64 imm)
-{
-    i.imm = (u64)imm;
-    emit_insn(&l->e, i);
-}
-
-/* Clobbers flags, and `spare` where the end of the page is looked at. */
-static void check_quick(struct lower *l, const struct operand *o, unsigned reg, unsigned spare)
-{
-    if (!o->exact) {
-        with_imm(l, insn_reg(INSN_TEST_Eb_Ib, 0, (u8)reg, false), (i64)o->size - 1);
-        lower_cold(l, emit_jcc_hole(&l->e, CC_NZ));
-        return;
-    }
-    emit_reg(&l->e, INSN_MOV_Gv_Ev, spare, reg, false);
-    with_imm(l, insn_reg(INSN_OR_Ev_Iz, 0, (u8)spare, false), -4096);
-    with_imm(l, insn_reg(INSN_CMP_Ev_sIb, 0, (u8)spare, false), -(i64)o->size);
-    lower_cold(l, emit_jcc_hole(&l->e, CC_A));
-}
-
 /* Clobbers HOST_T and no flags. `reg` may be HOST_T. */
-static void check_careful(struct lower *l, const struct operand *o, unsigned reg)
+static void check_place(struct lower *l, const struct operand *o, unsigned reg)
 {
     if (!o->exact) {
         pext(l, HOST_T, reg, align_mask(o->size));
@@ -104,13 +84,9 @@ static void address_simple(struct lower *l, const struct operand *o, struct insn
     if (!bare)
         lea(l, HOST_T, ea);
     if (!unchecked(o)) {
-        if (lower_flags_dead(l)) {
-            check_quick(l, o, from, HOST_T2);
-        } else {
-            check_careful(l, o, from);
-            if (!bare)
-                lea(l, HOST_T, ea);
-        }
+        check_place(l, o, from);
+        if (!bare)
+            lea(l, HOST_T, ea);
     }
     translate_page(l, from);
 }
@@ -161,12 +137,8 @@ static void address_sum(struct lower *l, const struct operand *o)
 /* HOST_T2 holds the linear address, HOST_T gets what is to be added. */
 static void translate_t2(struct lower *l, const struct operand *o)
 {
-    if (!unchecked(o)) {
-        if (lower_flags_dead(l))
-            check_quick(l, o, HOST_T2, HOST_T);
-        else
-            check_careful(l, o, HOST_T2);
-    }
+    if (!unchecked(o))
+        check_place(l, o, HOST_T2);
     translate_page(l, HOST_T2);
 }
 

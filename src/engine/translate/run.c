@@ -11,6 +11,7 @@
 #include "cpu/fault.h"
 #include "cpu/intr.h"
 #include "cpu/mmu.h"
+#include "cpu/segment.h"
 #include "cpu/world.h"
 #include "engine/translate/translate.h"
 
@@ -25,6 +26,13 @@ static void advance(struct cpu *c, u64 rip)
     c->cur = NULL;
 }
 
+/* May its semantics put something into the upper halves of vector registers? */
+static bool touches_upper(const struct insn *i)
+{
+    const struct isa_row *row = &isa_rows[i->row];
+    return row->attrs & A_AVX || (row->feature >= FEAT_XSAVE && row->feature <= FEAT_XSAVES);
+}
+
 /* Carries out instruction n of b. False if it jumped; else rip is still the block's. */
 static bool run_insn(struct translator *t, struct block *b, unsigned n)
 {
@@ -32,6 +40,8 @@ static bool run_insn(struct translator *t, struct block *b, unsigned n)
     const struct insn *i = &b->insn[n];
     t->now = b;
     c->cur = i;
+    if (touches_upper(i))
+        c->frame[FRAME_UPPER] = 1;
     i->fn(c, i);
     c->insns++;
     return c->cur != NULL;
@@ -78,8 +88,6 @@ static void run_calls(struct translator *t, struct block *b, unsigned n)
     c->gpr[REG_RIP] = b->rip;
     for (;; n++) {
         t->stats.calls++;
-        if (isa_rows[b->insn[n].row].attrs & A_AVX || isa_rows[b->insn[n].row].treat == TREAT_HELPER)
-            c->frame[FRAME_UPPER] = 1;
         if (!run_insn(t, b, n))
             return;
         if (n + 1u == b->count || !(b->calls >> (n + 1) & 1) || requests(c))
@@ -120,8 +128,6 @@ static void run_fault(struct translator *t, struct block *b, unsigned n)
     t->stats.faults++;
     c->gpr[REG_RIP] = b->rip;
     unsigned count = data_addresses(t, &b->insn[n], linear);
-    if (isa_rows[b->insn[n].row].attrs & A_AVX)
-        c->frame[FRAME_UPPER] = 1;
     bool next = run_insn(t, b, n);
     for (unsigned k = 0; k < count; k++)
         windows_fill(t->windows, linear[k]);
@@ -151,10 +157,32 @@ static void run_link(struct translator *t, u64 arg)
     }
 }
 
+static struct block *block_of(const struct translator *t, u64 arg)
+{
+    return t->blocks[arg / BLOCK_MAX];
+}
+
+/* The jump that brought us here must fault: as if it had not been carried out, it is left to its semantics. */
+static void run_bad_target(struct translator *t)
+{
+    struct cpu *c = t->cpu;
+    u64 from = c->frame[FRAME_FROM];
+    struct block *b = block_of(t, from);
+    const struct insn *i = &b->insn[from % BLOCK_MAX];
+    if (i->row == INSN_RET || i->row == INSN_RET_Iw)
+        c->gpr[R_SP] -= 8 + (i->row == INSN_RET_Iw ? (u16)i->imm : 0);
+    c->gpr[REG_RIP] = b->rip;
+    (void)run_insn(t, b, from % BLOCK_MAX);
+}
+
 static void run_indirect(struct translator *t, u64 target)
 {
     struct cpu *c = t->cpu;
     t->stats.indirect++;
+    if (!addr_is_canonical(target)) {
+        run_bad_target(t);
+        return;
+    }
     c->gpr[REG_RIP] = target;
     c->cur = NULL;
     struct block *to = blocks_find(t);
@@ -162,11 +190,6 @@ static void run_indirect(struct translator *t, u64 target)
         return;
     t->resume = to->entry;
     windows_set_jump(t->windows, target, to->check);
-}
-
-static struct block *block_of(const struct translator *t, u64 arg)
-{
-    return t->blocks[arg / BLOCK_MAX];
 }
 
 /* Enters translated code once, and does what it left for. */
