@@ -79,6 +79,8 @@ static int run_config(int argc, char **argv, struct ring3_config *cfg)
     struct run_switches sw = {0};
     struct ring3_error err;
     struct ring3_vm *vm;
+    if (ring3_config_set(cfg, "sandbox", SANDBOX_PRESET, &err)) /* the library's is none */
+        return complain(RING3_FAILED, &err);
     int status = options_parse(argc, argv, cfg, &sw);
     if (status)
         return status;
@@ -127,7 +129,7 @@ static void help(void)
            "  2         bad options, or a file that cannot be used\n"
            "  3         triple fault under --no-reboot\n"
            "  odd       (VALUE << 1) | 1 after a debug exit\n"
-           "  128 + n   ended by signal n\n");
+           "  128 + n   ended by signal n; 159 by the sandbox, with a line that says why\n");
 }
 
 const struct verb verb_run = {

@@ -21,6 +21,11 @@
  * functions marked "any thread" may be called from others at the same time, also from the callbacks.
  *
  * Machines are independent: a process may run several. Only one of them can use standard input and output.
+ *
+ * Sandbox. The option "sandbox" (on, auto) makes ring3_vm_run confine the whole process for good to the system calls
+ * that a running machine needs; a forbidden one ends it with a line on standard error and SIGSYS. The command does so;
+ * for a library it is not the preset. It is for a process whose one work is one machine, and which opens files and
+ * starts threads before ring3_vm_run only.
  */
 #ifndef RING3_H
 #define RING3_H

@@ -87,6 +87,20 @@ static int parse_switch(const char *who, const char *value, void *place, struct 
     return 0;
 }
 
+static int parse_sandbox(const char *who, const char *value, void *place, struct error *err)
+{
+    static const struct {
+        const char *name;
+        enum vm_sandbox sandbox;
+    } values[] = {{"on", VM_SANDBOX_ON}, {"auto", VM_SANDBOX_AUTO}, {"off", VM_SANDBOX_OFF}};
+    for (size_t i = 0; i < ARRAY_SIZE(values); i++)
+        if (strcmp(values[i].name, value) == 0) {
+            *(enum vm_sandbox *)place = values[i].sandbox;
+            return 0;
+        }
+    return error_set(err, -EINVAL, "%s: not a way to confine the process; give on, auto or off", who);
+}
+
 #define AT(member) offsetof(struct vm_config, member)
 
 /* name, alias, value, preset, help */
@@ -115,6 +129,9 @@ static const struct option options[] = {
     {{"testdev", NULL, NULL, "off", "the test devices that kvm-unit-tests is written against"},
      parse_switch,
      AT(testdev)},
+    {{"sandbox", NULL, "WHEN", NULL, "confine the process: on (what `ring3 run` does), auto (if the host can) or off"},
+     parse_sandbox,
+     AT(sandbox)},
     {{"no-reboot", NULL, NULL, "off", "end instead of resetting the machine"}, parse_switch, AT(no_reboot)},
 };
 _Static_assert(ARRAY_SIZE(options) <= OPTION_MAX, "OPTION_MAX");

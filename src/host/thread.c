@@ -10,9 +10,9 @@ int host_thread_start(pthread_t *t, const char *name, void *(*run)(void *arg), v
 {
     sigset_t all, before;
     sigfillset(&all);
-    /* What the processor itself reports must reach the thread at fault, as must the answer to a background process that
-     * reads from its terminal: blocked, the read would fail instead of stopping us. */
-    static const int direct[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGTTIN};
+    /* What the processor itself reports must reach the thread at fault, as must the sandbox's verdict and the answer to
+     * a background process that reads from its terminal: blocked, the read would fail instead of stopping us. */
+    static const int direct[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGTTIN};
     for (size_t i = 0; i < ARRAY_SIZE(direct); i++)
         sigdelset(&all, direct[i]);
 

@@ -260,6 +260,8 @@ int vm_run(struct vm *vm, struct vm_end *end, struct error *err)
     if (status)
         return error_set(err, status, "cannot start a thread");
     status = processors_start(vm, err);
+    if (!status)
+        status = vm_confine(vm, err);
     if (!status) {
         pthread_mutex_lock(&vm->mutex);
         if (!(vm->todo & TODO_PAUSE))

@@ -78,6 +78,9 @@ void vm_close_consoles(struct vm *vm);
 /* Notes what is to be done; halt: the processors come out of the engine first. Any thread, mutex not held. */
 void vm_todo(struct vm *vm, u32 todo, bool halt);
 
+/* Enters cfg.sandbox. All threads and files are there, nothing of the guest has run. */
+int vm_confine(struct vm *vm, struct error *err) MUST_CHECK;
+
 /* Starts the threads, which wait for `go`. */
 int processors_start(struct vm *vm, struct error *err) MUST_CHECK;
 /* Returns when none runs. */

@@ -40,6 +40,12 @@ struct vm_end {
 
 enum vm_event { VM_EVENT_RUNNING, VM_EVENT_PAUSED, VM_EVENT_RESET };
 
+/*
+ * Of the whole process, for good (host/sandbox.h), so whoever has more to do with it than this one machine leaves it
+ * alone. Auto: if the host can.
+ */
+enum vm_sandbox { VM_SANDBOX_NONE, VM_SANDBOX_OFF /* the same, and says so */, VM_SANDBOX_AUTO, VM_SANDBOX_ON };
+
 /* Strings are borrowed until vm_destroy. */
 struct vm_config {
     u64 ram_size;
@@ -51,6 +57,7 @@ struct vm_config {
     const char
         *debugcon; /* the same; NULL: port 0xe9 joins the serial port on stdio, firmware's port 0x402 is not there */
     bool debug_exit, testdev, no_reboot;
+    enum vm_sandbox sandbox;
     const struct log *log;                         /* outlives the vm */
     void (*event)(void *opaque, enum vm_event ev); /* on the dispatcher's thread, no lock held; may be NULL */
     void *opaque;

@@ -1,0 +1,20 @@
+/*
+ * The last wall: from sandbox_enter on, the kernel refuses this process every system call but the few that a machine
+ * needs while it runs (the table in sandbox.c), for all its threads and for good. No file is opened, no program
+ * started, no thread or process made, no connection opened, no memory made executable.
+ *
+ * A forbidden call ends the process: one line on standard error names the call, then the process dies of SIGSYS, which
+ * a shell shows as status 159. Whoever handled SIGSYS before sandbox_enter is called first (to put a terminal back),
+ * so the line is written last.
+ *
+ * Whoever enters has made its threads and opened its files before. seccomp(2), filters by libseccomp.
+ */
+#ifndef HOST_SANDBOX_H
+#define HOST_SANDBOX_H
+
+#include "base/error.h"
+
+/* For the whole process. Once. On failure nothing has changed; the message says why the host would not. */
+int sandbox_enter(struct error *err) MUST_CHECK;
+
+#endif
