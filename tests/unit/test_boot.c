@@ -229,6 +229,10 @@ static void test_linux_refused(void **state)
     f->image[HDR_LOADFLAGS] = 0;
     assert_refused(f, "bzImage");
     make_linux(f);
+    put_u16(f->image + HDR_XLOADFLAGS, 0);
+    put_u32(f->image + HDR_CODE32_START, 0);
+    assert_refused(f, "--firmware");
+    make_linux(f);
     put_u32(f->image + HDR_INIT_SIZE, 0xffffffff);
     assert_refused(f, "--memory");
     make_linux(f);

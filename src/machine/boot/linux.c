@@ -217,6 +217,9 @@ int boot_linux(struct boot *b)
 
     if (why)
         return boot_fail(b, b->kernel, -EINVAL, "%s", why);
+    if (!l.long_entry && !get_u32(b->kernel->data + HDR_CODE32_START))
+        return boot_fail(b, b->kernel, -EINVAL,
+                         "it begins in real mode with a BIOS: give --firmware too, such as SeaBIOS's bios-256k.bin");
     copy_header(b->kernel, params);
     params[HDR_LOADER] = LOADER_UNDEFINED;
     put_u16(params + HDR_VID_MODE, 0xffff);
