@@ -173,10 +173,10 @@ static bool lower_plain(struct lower *l, struct insn i)
     if (!name_all(&i, &m) || !collect_spills(&m, &s))
         return false;
     bool cx = m.cx_read || m.cx_written;
-    if (cx + s.count > 2 || (i.mem && !prepare_memory(l, &i, cx, s.count)))
-        return false;
     static const u8 scratch[2] = {HOST_T2, HOST_T};
-    for (unsigned k = 0; k < s.count; k++) {
+    if (s.count + cx > ARRAY_SIZE(scratch) || (i.mem && !prepare_memory(l, &i, cx, s.count)))
+        return false;
+    for (unsigned k = 0; k < ARRAY_SIZE(scratch) && k < s.count; k++) {
         s.reg[k].host = scratch[k];
         lower_load(l, s.reg[k].guest, scratch[k]);
     }
