@@ -20,10 +20,11 @@ bool term_is_raw(void)
     return is_raw;
 }
 
+/* Without c_cflag, which a driver may take otherwise than it was given. */
 static bool mode_equal(const struct termios *a, const struct termios *b)
 {
-    return a->c_iflag == b->c_iflag && a->c_oflag == b->c_oflag && a->c_cflag == b->c_cflag &&
-           a->c_lflag == b->c_lflag && memcmp(a->c_cc, b->c_cc, sizeof(a->c_cc)) == 0;
+    return a->c_iflag == b->c_iflag && a->c_oflag == b->c_oflag && a->c_lflag == b->c_lflag &&
+           memcmp(a->c_cc, b->c_cc, sizeof(a->c_cc)) == 0;
 }
 
 /* In a session of its own, so that no signal from the terminal or to our group ends it. */
@@ -76,11 +77,8 @@ void term_begin(void)
     raw.c_cc[VMIN] = 1;
     raw.c_cc[VTIME] = 0;
     begun = true;
+    guard_start(); /* first, so that there is no moment when the terminal is raw and nobody watches */
     term_resume();
-    if (!is_raw)
-        return;
-    (void)tcgetattr(STDIN_FILENO, &raw); /* as the driver has it, for the guard to compare */
-    guard_start();
 }
 
 void term_end(void)

@@ -58,6 +58,11 @@ def gone(pid):
     return not os.path.exists(f'/proc/{pid}')
 
 
+def stopped(pid):
+    with open(f'/proc/{pid}/stat', encoding='ascii') as f:
+        return f.read().rsplit(')', 1)[1].split()[0] == 'T'
+
+
 def check_quit():
     s = Session()
     check('raw while the guest has it', s.raw())
@@ -117,6 +122,7 @@ def check_stop():
     s = Session()
     pid = s.pid()
     os.kill(pid, signal.SIGTSTP)
+    check('SIGTSTP: stopped', s.wait(lambda: stopped(pid)))  # as a shell waits before its fg: an earlier SIGCONT is lost
     check('SIGTSTP: terminal as it was while stopped', s.restored(), s.mode())
     os.kill(pid, signal.SIGCONT)
     check('SIGCONT: raw again', s.wait_raw())
