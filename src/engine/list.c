@@ -7,7 +7,7 @@
 
 extern const struct engine_ops interp_engine, translate_engine;
 
-const struct engine_ops *const engines[] = {&interp_engine, &translate_engine, NULL};
+const struct engine_ops *const engines[] = {&translate_engine, &interp_engine, NULL};
 
 const struct engine_ops *engine_find(const char *name)
 {
