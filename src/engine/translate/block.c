@@ -71,7 +71,7 @@ static void *meta_take(struct translator *t, u64 size)
 
 /* ------ pages ------ */
 
-static struct code_page *page_of(struct translator *t, struct mem_page *page)
+struct code_page *page_of(struct translator *t, struct mem_page *page)
 {
     struct code_page **slot = &t->pages[(u64)page * GOLDEN >> (64 - PAGE_BITS)], *p = *slot;
     while (p && p->page != page)
@@ -124,7 +124,7 @@ void block_misaligned(struct translator *t, struct block *b, unsigned n)
     t->stats.remade++;
 }
 
-static void page_settle(struct translator *t, struct code_page *p)
+void page_settle(struct translator *t, struct code_page *p)
 {
     u32 gen = mem_code_gen(p->page);
     if (p->gen == gen)
@@ -133,7 +133,9 @@ static void page_settle(struct translator *t, struct code_page *p)
     t->stats.stale++;
     for (struct block *b = p->first; b; b = b->page_next)
         block_kill(t, b);
-    p->first = NULL;
+    for (struct block *b = p->second; b; b = b->page2_next)
+        block_kill(t, b);
+    p->first = p->second = NULL;
 }
 
 void blocks_settle(struct translator *t)
@@ -147,6 +149,14 @@ void blocks_settle(struct translator *t)
 
 /* ------ slots ------ */
 
+u32 block_slot_new(struct translator *t, u64 target)
+{
+    unsigned half = target >> 47 & 1;
+    if (t->slots_used[half] == WIN_SLOTS / 2)
+        return LINK_NONE;
+    return t->slots_used[half]++ + half * WIN_SLOTS / 2;
+}
+
 u32 block_slot(struct translator *t, u64 target)
 {
     u32 mask = (1u << SLOT_BITS) - 1, n = (u32)(target * GOLDEN >> (64 - SLOT_BITS));
@@ -154,11 +164,9 @@ u32 block_slot(struct translator *t, u64 target)
         n = (n + 1) & mask;
     if (t->slots[n].slot)
         return t->slots[n].slot - 1;
-    unsigned half = target >> 47 & 1;
-    if (t->slots_used[half] == WIN_SLOTS / 2)
-        return LINK_NONE;
-    u32 slot = t->slots_used[half]++ + half * WIN_SLOTS / 2;
-    t->slots[n] = (struct slot_key){.target = target, .slot = slot + 1};
+    u32 slot = block_slot_new(t, target);
+    if (slot != LINK_NONE)
+        t->slots[n] = (struct slot_key){.target = target, .slot = slot + 1};
     return slot;
 }
 
@@ -172,7 +180,7 @@ static void pause(struct cpu *c, const struct insn *i)
 }
 
 /* `off` is the instruction's offset in its block, from whose start rip is counted. */
-static void insn_finish(struct insn *i, unsigned off)
+void insn_finish(struct insn *i, unsigned off)
 {
     i->off = (u8)off;
     if (i->mem && i->base == REG_RIP)
@@ -187,7 +195,7 @@ bool block_ends(const struct insn *i)
     return row->attrs & A_END && (row->treat != TREAT_STRING || i->rep);
 }
 
-static _Noreturn void raise_status(struct cpu *c, enum insn_status status)
+_Noreturn void raise_status(struct cpu *c, enum insn_status status)
 {
     if (status == INSN_UD)
         cpu_ud(c);
@@ -201,7 +209,7 @@ static u64 code_limit(const struct cpu *c)
 }
 
 /* Bytes that may be fetched at rip + off under the segment's limit, at most `size`. */
-static unsigned limit_room(const struct cpu *c, unsigned off, unsigned size)
+unsigned limit_room(const struct cpu *c, unsigned off, unsigned size)
 {
     u64 rip = c->gpr[REG_RIP] + off, limit = code_limit(c);
     if (rip > limit)
@@ -209,13 +217,13 @@ static unsigned limit_room(const struct cpu *c, unsigned off, unsigned size)
     return limit - rip < size ? (unsigned)(limit - rip + 1) : size;
 }
 
-static u64 code_linear(const struct cpu *c)
+u64 code_linear(const struct cpu *c)
 {
     u64 linear = c->gpr[REG_RIP] + c->seg_base[SEG_CS];
     return c->mode == ISA_64 ? linear : (u32)linear;
 }
 
-static u64 next_page(const struct cpu *c, u64 linear)
+u64 next_page(const struct cpu *c, u64 linear)
 {
     u64 next = (linear & MEM_PAGE_MASK) + MEM_PAGE_SIZE;
     return c->mode == ISA_64 ? next : (u32)next;
@@ -313,13 +321,18 @@ struct block *blocks_single(struct translator *t)
 
 /* ------ the cache ------ */
 
-/* Room for a new block, with everything dropped if there is none. */
+/* Makes sure that there is room for a new block and its pages, if need be by dropping everything. */
+static bool reserve(struct translator *t)
+{
+    u64 most = SCRATCH_SIZE + (BLOCK_MAX + 1) * 4 * sizeof(u16) + 2 * sizeof(struct code_page) + 64;
+    bool slots = t->slots_used[0] < WIN_SLOTS / 2 - LINKS && t->slots_used[1] < WIN_SLOTS / 2 - LINKS;
+    struct error err;
+    return (t->meta_used + most <= META_BYTES && t->count < BLOCKS_MAX && slots) || !blocks_drop(t, &err);
+}
+
+/* Where the next block will be, unless more of the memory is taken before. */
 static struct block *block_room(struct translator *t)
 {
-    u64 most = SCRATCH_SIZE + (BLOCK_MAX + 1) * 4 * sizeof(u16) + sizeof(struct code_page) + 64;
-    struct error err;
-    if ((t->meta_used + most > META_BYTES || t->count == BLOCKS_MAX) && blocks_drop(t, &err))
-        return NULL;
     return (struct block *)(void *)(t->meta + t->meta_used);
 }
 
@@ -330,6 +343,10 @@ static void block_keep(struct translator *t, struct block *b)
     *slot = b;
     b->page_next = b->page->first;
     b->page->first = b;
+    if (b->page2) {
+        b->page2_next = b->page2->second;
+        b->page2->second = b;
+    }
     b->id = t->count;
     t->blocks[t->count++] = b;
     t->stats.blocks++;
@@ -357,32 +374,47 @@ static struct block *block_finish(struct translator *t, struct block *b, struct 
     return b;
 }
 
+/* The block at rip, whose first byte is at `host`; NULL if it cannot be kept. */
+static struct block *decode(struct translator *t, struct code_page *p, const u8 *host)
+{
+    struct block *b = block_room(t);
+    block_init(t, b, host);
+    enum insn_status status = block_decode(t->cpu, b, p->page);
+    if (status == INSN_OK)
+        return b;
+    if (status != INSN_SHORT)
+        raise_status(t->cpu, status);
+    const u8 *host2 = NULL;
+    struct code_page *p2 = cross_page(t, &host2);
+    b = block_room(t);
+    block_init(t, b, host);
+    b->page = p;
+    b->page2 = p2;
+    b->guest2 = host2;
+    return p2 && cross_decode(t, b) ? b : NULL;
+}
+
 static struct block *block_build(struct translator *t)
 {
     struct cpu *c = t->cpu;
     struct mem_page *page;
+    struct error err;
     u64 pa;
     c->cur = NULL;
     const u8 *host = mmu_fetch(c, code_linear(c), &page, &pa);
     if (!host || !page)
         return blocks_single(t);
     for (unsigned attempt = 0; attempt < 2; attempt++) {
-        struct block *b = block_room(t);
-        struct code_page *p = b ? page_of(t, page) : NULL;
+        struct code_page *p = reserve(t) ? page_of(t, page) : NULL;
         if (!p)
             break;
         page_settle(t, p);
-        b = block_room(t);
-        block_init(t, b, host);
-        enum insn_status status = block_decode(c, b, page);
-        if (status == INSN_SHORT)
-            return blocks_single(t);
-        if (status != INSN_OK)
-            raise_status(c, status);
+        struct block *b = decode(t, p, host);
+        if (!b)
+            break;
         b = block_finish(t, b, p);
         if (b)
             return b;
-        struct error err;
         if (blocks_drop(t, &err))
             break;
     }
@@ -403,10 +435,10 @@ static bool block_is(const struct translator *t, const struct block *b, const u8
     return b->guest == host && b->rip == c->gpr[REG_RIP] && b->mode == c->mode && b->flavour == t->flavour;
 }
 
-static struct block *cache_find(const struct translator *t, const u8 *host)
+static struct block *cache_find(struct translator *t, const u8 *host)
 {
     struct block *b = t->hash[(u64)host * GOLDEN >> (64 - HASH_BITS)];
-    while (b && !block_is(t, b, host))
+    while (b && !(block_is(t, b, host) && (!b->page2 || cross_is(t, b))))
         b = b->next;
     return b;
 }
@@ -433,7 +465,7 @@ struct block *blocks_find(struct translator *t)
         b = block_build(t);
     if (unlikely(b->bytes - 1u > limit - rip))
         return blocks_single(t);
-    *jump = b == t->scratch ? NULL : b;
+    *jump = b == t->scratch || b->page2 ? NULL : b;
     return b;
 }
 

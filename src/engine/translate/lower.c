@@ -2,7 +2,8 @@
  * Blocks to code: the frame of a block, and what is left to semantics (engine/translate/lower.h).
  *
  *     check:  is the target of the indirect jump, in HOST_T, this block? If not, leave
- *     entry:  instruction 0, 1, ...; the jumps on
+ *     entry:  the jump to `body` if the second page is what it was, of an instruction that lies in two (block_cross.c)
+ *     body:   instruction 0, 1, ...; the jumps on
  *             cold: where instructions are left to their semantics; links that are not patched yet
  *     end:    where a dead block leaves
  */
@@ -101,6 +102,16 @@ static void lower_insn(struct lower *l, const struct insn *i)
     lower_call(l);
 }
 
+static void go_by_link(struct lower *l, unsigned which)
+{
+    u32 slot = l->b->link[which].slot;
+    emit_mov_imm(&l->e, HOST_T, (u64)l->b->id * LINKS + which);
+    if (slot == LINK_NONE)
+        emit_jmp(&l->e, l->t->glue.exit_link);
+    else
+        emit_jmp_gs(&l->e, REG_ZERO, WIN_SLOT + 8 * (i32)slot);
+}
+
 static void make_cold(struct lower *l)
 {
     for (unsigned k = 0; k < l->cold_count; k++) {
@@ -113,11 +124,7 @@ static void make_cold(struct lower *l)
         if (!link->hole)
             continue;
         emit_bind(&l->e, (unsigned)(link->hole - l->e.run));
-        emit_mov_imm(&l->e, HOST_T, (u64)l->b->id * 2 + which);
-        if (link->slot == LINK_NONE)
-            emit_jmp(&l->e, l->t->glue.exit_link);
-        else
-            emit_jmp_gs(&l->e, REG_ZERO, WIN_SLOT + 8 * (i32)link->slot);
+        go_by_link(l, which);
     }
 }
 
@@ -150,6 +157,9 @@ bool lower_block(struct translator *t, struct block *b)
     l.e = (struct emit){.buf = buf, .size = sizeof(buf), .run = b->check, .ok = true};
     make_check(&l);
     unsigned entry = l.e.len;
+    if (b->page2)
+        go_by_link(&l, LINK_CROSS);
+    unsigned body = l.e.len;
     for (l.n = 0; l.n < b->count; l.n++)
         lower_insn(&l, &b->insn[l.n]);
     b->at[b->count] = b->commit[b->count] = (u16)l.e.len;
@@ -161,6 +171,7 @@ bool lower_block(struct translator *t, struct block *b)
     if (!l.e.ok || l.e.len > UINT16_MAX || !code_add(t->area, buf, l.e.len))
         return false;
     b->entry = b->check + entry;
+    b->body = b->check + body;
     b->end = b->check + end;
     return true;
 }

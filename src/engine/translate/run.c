@@ -135,14 +135,28 @@ static void run_fault(struct translator *t, struct block *b, unsigned n)
         run_on(t, b, n);
 }
 
+/* If its second page is another one by now, rip leads to another block. */
+static void run_cross(struct translator *t, struct block *b)
+{
+    struct cpu *c = t->cpu;
+    c->gpr[REG_RIP] = b->rip;
+    c->cur = NULL;
+    if (cross_enter(t, b))
+        t->resume = b->body;
+}
+
 /* The block that the link leads to, for the next time as well. */
 static void run_link(struct translator *t, u64 arg)
 {
     struct cpu *c = t->cpu;
-    struct block *from = t->blocks[arg / 2];
-    struct link *l = &from->link[arg % 2];
+    struct block *from = t->blocks[arg / LINKS];
+    struct link *l = &from->link[arg % LINKS];
     u64 drops = t->stats.drops;
     t->stats.links++;
+    if (arg % LINKS == LINK_CROSS) {
+        run_cross(t, from);
+        return;
+    }
     c->gpr[REG_RIP] = l->target;
     c->cur = NULL;
     struct block *to = blocks_find(t);

@@ -24,6 +24,8 @@
 #define BLOCK_MAX       64 /* instructions; they are numbered block * BLOCK_MAX + n in GLUE_CALL and GLUE_FAULT */
 #define INSN_BYTES      15
 #define LINK_NONE       (~0u)
+#define LINKS           3 /* of a block: on, taken, and LINK_CROSS */
+#define LINK_CROSS      2 /* into its second page */
 #define JUMP_BITS       12
 #define HASH_BITS       16
 #define PAGE_BITS       12
@@ -44,8 +46,9 @@ enum flavour {
 struct block {
     u64 rip;         /* of its first byte */
     const u8 *guest; /* the host address of that */
-    struct block *next, *page_next;
-    struct code_page *page;
+    struct block *next, *page_next, *page2_next;
+    struct code_page *page, *page2; /* page2: its one instruction goes on at the start of that page */
+    const u8 *guest2;               /* the host address of page2 */
     u32 id;
     u16 bytes;
     u8 count, mode, flavour;
@@ -54,11 +57,12 @@ struct block {
     u64 calls;                  /* bit n: instruction n is always left to its semantics */
     u64 unaligned;              /* bit n: instruction n was seen to access memory misaligned */
     u64 check, entry, end; /* host code: where indirect jumps come in, direct ones, and what a dead block jumps to */
+    u64 body;              /* the first instruction's; entry, unless the block has two pages */
     struct link {
         u64 target; /* rip */
         u64 hole;   /* host address of the displacement to patch, or 0 */
         u32 slot;   /* of WIN_SLOT, or LINK_NONE */
-    } link[2];
+    } link[LINKS];
     /* For instruction n: at[n] is where its code begins, commit[n] the last host instruction before which it can be
      * begun anew. at[count] is where the jumps on begin. Offsets from `check`. */
     u16 *at, *commit;
@@ -69,8 +73,8 @@ struct block {
 struct code_page {
     struct mem_page *page;
     u32 gen;
-    struct block *first;
-    struct code_page *next; /* of the same hash */
+    struct block *first, *second; /* lists of those that begin here, by page_next; that end here, by page2_next */
+    struct code_page *next;       /* of the same hash */
 };
 
 struct translator {
@@ -121,8 +125,29 @@ void block_kill(struct translator *t, struct block *b);
 void block_misaligned(struct translator *t, struct block *b, unsigned n);
 /* The slot for direct jumps to this address. LINK_NONE if there are none left. */
 u32 block_slot(struct translator *t, u64 target);
+/* A slot of its own for something at this address. */
+u32 block_slot_new(struct translator *t, u64 target);
 /* The block whose code has this address, or NULL. */
 struct block *block_by_code(const struct translator *t, u64 host);
+
+/* block_cross.c: an instruction that lies in two pages. The page it goes on in, from which nothing stale is left; raises
+ * page faults. NULL if the instruction cannot be kept. */
+struct code_page *cross_page(struct translator *t, const u8 **host);
+/* Decodes it into b, whose guest and guest2, page and page2 are set. Raises what decoding raises. False as above. */
+bool cross_decode(struct translator *t, struct block *b);
+/* Is this block good for the pages as they are now? Raises page faults of the second. */
+bool cross_is(struct translator *t, const struct block *b);
+/* The block's link into its second page was taken: true if b->body may be run. Raises page faults. */
+bool cross_enter(struct translator *t, struct block *b);
+
+/* What block*.c share. */
+struct code_page *page_of(struct translator *t, struct mem_page *page);
+void page_settle(struct translator *t, struct code_page *p);
+void insn_finish(struct insn *i, unsigned off);
+_Noreturn void raise_status(struct cpu *c, enum insn_status status);
+unsigned limit_room(const struct cpu *c, unsigned off, unsigned size);
+u64 code_linear(const struct cpu *c);
+u64 next_page(const struct cpu *c, u64 linear);
 
 /* Is it the last of its block? */
 bool block_ends(const struct insn *i);
