@@ -7,6 +7,8 @@
 
 #include "cpu/cpu.h"
 
+#define FRAME_DELTAS 8
+
 /* Words of c->frame. */
 enum frame_word {
     FRAME_HOST_SP,   /* stack pointer of the C code that entered */
@@ -34,7 +36,9 @@ enum frame_word {
     FRAME_TARGET, /* where the entry stub jumps */
     FRAME_UPPER,  /* not 0: the upper halves of c->ymm may hold something */
     FRAME_TEMP,
-    FRAME_FROM, /* the last JMP or RET to an indirect target, numbered as GLUE_CALL's argument */
+    FRAME_FROM,  /* the last JMP or RET to an indirect target, numbered as GLUE_CALL's argument */
+    FRAME_DELTA, /* what the page's translation came out as, for groups of accesses (lower_plan.h) */
+    FRAME_DELTA_LAST = FRAME_DELTA + FRAME_DELTAS - 1,
     FRAME_USED
 };
 

@@ -23,6 +23,8 @@ static i32 gpr_at(unsigned guest)
 
 void lower_load(struct lower *l, unsigned guest, unsigned host)
 {
+    if (host == HOST_T)
+        l->held = 0;
     emit_gs(&l->e, INSN_MOV_Gv_Ev, host, gpr_at(guest));
 }
 
@@ -90,12 +92,18 @@ static bool copies(const struct lower *l, const struct insn *i)
 static void lower_insn(struct lower *l, const struct insn *i)
 {
     unsigned len = l->e.len, cold = l->cold_count;
+    u8 ready = l->ready;
+    if (!(l->plan.relies >> l->n & 1))
+        l->held = 0;
     l->b->at[l->n] = l->b->commit[l->n] = (u16)len;
     struct link before[2] = {l->b->link[0], l->b->link[1]};
     if (copies(l, i) && (lower_flow(l, i) || lower_system(l, i) || lower_copy(l, i)))
         return;
     l->e.len = len;
     l->cold_count = cold;
+    l->ready = ready;
+    l->checked &= ~BIT64(l->n);
+    l->held = 0;
     l->b->link[0] = before[0];
     l->b->link[1] = before[1];
     l->b->commit[l->n] = (u16)len;
@@ -155,6 +163,8 @@ bool lower_block(struct translator *t, struct block *b)
     u8 buf[CODE_ROOM];
     struct lower l = {.t = t, .b = b};
     l.e = (struct emit){.buf = buf, .size = sizeof(buf), .run = b->check, .ok = true};
+    plan_block(&l.plan, b);
+    b->relies = l.plan.relies;
     make_check(&l);
     unsigned entry = l.e.len;
     if (b->page2)

@@ -5,6 +5,7 @@
 #define ENGINE_TRANSLATE_LOWER_H
 
 #include "engine/translate/emit.h"
+#include "engine/translate/lower_plan.h"
 #include "engine/translate/translate.h"
 
 #define COLD_MAX  (BLOCK_MAX * 6)
@@ -15,6 +16,10 @@ struct lower {
     struct block *b;
     struct emit e;
     unsigned n; /* the instruction under way */
+    struct plan plan;
+    u64 checked; /* bit n: instruction n's access was found aligned */
+    u8 ready;    /* bit k: group k has been looked up */
+    u8 held;     /* HOST_T has what group held - 1 came out as; 0: of none */
     unsigned cold_count;
     struct cold {
         unsigned hole;
@@ -32,6 +37,7 @@ enum address_want {
 /* A memory operand by guest registers. */
 struct operand {
     u8 base, index, scale, seg, ashift;
+    u8 access; /* enum plan_access: which of the instruction's it is */
     i64 disp;
     unsigned size;
     bool enforced; /* the host itself faults if it is not aligned */

@@ -181,6 +181,8 @@ static bool lower_plain(struct lower *l, struct insn i)
         lower_load(l, s.reg[k].guest, scratch[k]);
     }
     if (cx)
+        l->held = 0;
+    if (cx)
         emit_reg(&l->e, INSN_MOV_Gv_Ev, HOST_T, HOST_CX, true);
     i.rep = 0;
     lower_commit(l);
@@ -200,6 +202,7 @@ static bool lower_lea(struct lower *l, struct insn i)
         int host = lower_host(i.reg);
         if (i.opsize == 2)
             return false;
+        l->held = host < 0 ? 0 : l->held;
         emit_mov_imm(&l->e, host < 0 ? HOST_T : (unsigned)host, i.opsize == 4 ? (u32)value : value);
         if (host < 0)
             lower_store(l, i.reg, HOST_T);
@@ -223,6 +226,7 @@ static bool lower_lea(struct lower *l, struct insn i)
         if (i.opsize == 2)
             return false;
         s.reg[0].host = HOST_T;
+        l->held = 0;
     }
     lower_commit(l);
     if (!rename_fields(&m, &s) || !emit_try(&l->e, &i))

@@ -44,16 +44,40 @@ static bool push_imm(struct lower *l, u64 value)
     return true;
 }
 
-static bool push_reg(struct lower *l, const struct insn *i)
+static bool push_reg(struct lower *l, unsigned opsize, unsigned reg)
 {
     struct operand o = operand_stack(-8);
     struct insn_ea ea;
-    int host = lower_host(i->reg);
-    if (i->opsize != 8 || !lower_address(l, &o, ADDRESS_ANY, &ea))
+    int host = lower_host(reg);
+    if (opsize != 8 || !lower_address(l, &o, ADDRESS_ANY, &ea))
         return false;
     if (host < 0)
-        lower_load(l, i->reg, HOST_T2);
+        lower_load(l, reg, HOST_T2);
     emit_insn(&l->e, at(INSN_MOV_Ev_Gv, host < 0 ? HOST_T2 : (unsigned)host, ea));
+    move_sp(l, HOST_SP, -8);
+    return true;
+}
+
+static bool lower_push_reg(struct lower *l, const struct insn *i)
+{
+    return push_reg(l, i->opsize, i->reg);
+}
+
+/* An operand in memory waits in the frame while the stack's address is made. */
+static bool lower_push_rm(struct lower *l, const struct insn *i)
+{
+    struct operand from = operand_of(l, i), to = operand_stack(-8);
+    struct insn_ea ea;
+    if (!i->mem)
+        return push_reg(l, i->opsize, i->rm);
+    if (i->opsize != 8 || !lower_address(l, &from, ADDRESS_ANY, &ea))
+        return false;
+    emit_insn(&l->e, at(INSN_MOV_Gv_Ev, HOST_T2, ea));
+    emit_gs(&l->e, INSN_MOV_Ev_Gv, HOST_T2, FRAME_AT(FRAME_TEMP));
+    if (!lower_address(l, &to, ADDRESS_ANY, &ea))
+        return false;
+    emit_gs(&l->e, INSN_MOV_Gv_Ev, HOST_T2, FRAME_AT(FRAME_TEMP));
+    emit_insn(&l->e, at(INSN_MOV_Ev_Gv, HOST_T2, ea));
     move_sp(l, HOST_SP, -8);
     return true;
 }
@@ -138,6 +162,7 @@ static bool load_target(struct lower *l, const struct insn *i)
 {
     if (i->opsize != 8)
         return false;
+    l->held = 0;
     if (!i->mem) {
         int host = lower_host(i->rm);
         if (host < 0)
@@ -259,7 +284,8 @@ bool lower_flow(struct lower *l, const struct insn *i)
         {INSN_RET, INSN_RET_Iw, lower_ret},
         {INSN_LOOP_Jb, INSN_LOOP_Jb, lower_loop},
         {INSN_JECXZ_Jb, INSN_JRCXZ_Jb, lower_jrcxz},
-        {INSN_PUSH_Zv, INSN_PUSH_Zv, push_reg},
+        {INSN_PUSH_Zv, INSN_PUSH_Zv, lower_push_reg},
+        {INSN_PUSH_Ev, INSN_PUSH_Ev, lower_push_rm},
         {INSN_POP_Zv, INSN_POP_Zv, lower_pop},
         {INSN_PUSH_Iz, INSN_PUSH_sIb, lower_push_imm},
         {INSN_LEAVE, INSN_LEAVE, lower_leave},

@@ -52,28 +52,78 @@ void lower_require_zero(struct lower *l)
     emit_bind_short(&l->e, ok);
 }
 
+/* Are all of `size` bytes from HOST_T's value on in one page? */
+static void check_span(struct lower *l, unsigned reg, unsigned size)
+{
+    pext(l, HOST_T, reg, FRAME_MASK_OFFSET);
+    lea(l, HOST_T, ea_of(HOST_T, REG_ZERO, 0, (i32)size - 1));
+    pext(l, HOST_T, HOST_T, FRAME_MASK_CROSS);
+    lower_require_zero(l);
+}
+
 /* Clobbers HOST_T and no flags. `reg` may be HOST_T. */
 static void check_place(struct lower *l, const struct operand *o, unsigned reg)
 {
-    if (!o->exact) {
-        pext(l, HOST_T, reg, align_mask(o->size));
-    } else {
-        pext(l, HOST_T, reg, FRAME_MASK_OFFSET);
-        lea(l, HOST_T, ea_of(HOST_T, REG_ZERO, 0, (i32)o->size - 1));
-        pext(l, HOST_T, HOST_T, FRAME_MASK_CROSS);
+    if (o->exact) {
+        check_span(l, reg, o->size);
+        return;
     }
+    pext(l, HOST_T, reg, align_mask(o->size));
     lower_require_zero(l);
+    l->checked |= BIT64(l->n);
 }
 
 static void translate_page(struct lower *l, unsigned from)
 {
+    l->held = 0;
     pext(l, HOST_T, from, FRAME_MASK_PAGE);
     emit_insn(&l->e, insn_gs(INSN_MOV_Gv_Ev, HOST_T, HOST_T, WIN_TABLE, true));
 }
 
-static bool unchecked(const struct operand *o)
+static const struct place *place_of(const struct lower *l, const struct operand *o)
 {
-    return o->size <= 1 || o->enforced;
+    return &l->plan.at[l->n][o->access];
+}
+
+static bool unchecked(const struct lower *l, const struct operand *o)
+{
+    unsigned checker = place_of(l, o)->checker;
+    return o->size <= 1 || o->enforced || (checker && l->checked >> (checker - 1) & 1);
+}
+
+static bool follows(const struct lower *l, const struct operand *o)
+{
+    const struct place *p = place_of(l, o);
+    return p->role == ROLE_FOLLOWS && l->ready >> p->group & 1;
+}
+
+/* HOST_T = what the group's page was translated to. */
+static void follow_group(struct lower *l, const struct operand *o)
+{
+    unsigned group = place_of(l, o)->group;
+    if (l->held != group + 1)
+        emit_gs(&l->e, INSN_MOV_Gv_Ev, HOST_T, FRAME_AT(FRAME_DELTA + group));
+    l->held = (u8)(group + 1);
+}
+
+/* HOST_T is that: for the others of the group. */
+static void lead_group(struct lower *l, const struct operand *o)
+{
+    unsigned group = place_of(l, o)->group;
+    if (place_of(l, o)->role != ROLE_LEADS)
+        return;
+    emit_gs(&l->e, INSN_MOV_Ev_Gv, HOST_T, FRAME_AT(FRAME_DELTA + group));
+    l->ready |= (u8)(1u << group);
+    l->held = (u8)(group + 1);
+}
+
+/* The group's bytes are in one page. `ea` is the access's linear address. */
+static void check_group(struct lower *l, const struct operand *o, struct insn_ea ea)
+{
+    const struct place *p = place_of(l, o);
+    ea.disp += p->low;
+    lea(l, HOST_T, ea);
+    check_span(l, HOST_T, p->span);
 }
 
 /* One register with a displacement or a scale: it stays where it is, so HOST_T is enough. */
@@ -81,14 +131,21 @@ static void address_simple(struct lower *l, const struct operand *o, struct insn
 {
     bool bare = ea.disp == 0 && ea.index == REG_ZERO;
     unsigned from = bare ? ea.base : HOST_T;
-    if (!bare)
-        lea(l, HOST_T, ea);
-    if (!unchecked(o)) {
-        check_place(l, o, from);
+    if (follows(l, o)) {
+        follow_group(l, o);
+        return;
+    }
+    if (place_of(l, o)->role == ROLE_LEADS) {
+        check_group(l, o, ea);
+    } else if (!unchecked(l, o)) {
         if (!bare)
             lea(l, HOST_T, ea);
+        check_place(l, o, from);
     }
+    if (!bare)
+        lea(l, HOST_T, ea);
     translate_page(l, from);
+    lead_group(l, o);
 }
 
 /* HOST_T2 = the linear address. HOST_T holds the index where that lives in memory. */
@@ -96,6 +153,8 @@ static void address_sum(struct lower *l, const struct operand *o)
 {
     unsigned base = o->base, index = o->index;
     bool segment = o->seg == SEG_FS || o->seg == SEG_GS;
+    if (segment && base == REG_RIP)
+        l->held = 0;
     if (base == REG_RIP) {
         emit_mov_imm(&l->e, HOST_T2, (l->b->rip + (u64)o->disp) << o->ashift >> o->ashift);
         if (!segment)
@@ -137,9 +196,16 @@ static void address_sum(struct lower *l, const struct operand *o)
 /* HOST_T2 holds the linear address, HOST_T gets what is to be added. */
 static void translate_t2(struct lower *l, const struct operand *o)
 {
-    if (!unchecked(o))
+    if (follows(l, o)) {
+        follow_group(l, o);
+        return;
+    }
+    if (place_of(l, o)->role == ROLE_LEADS)
+        check_group(l, o, ea_of(HOST_T2, REG_ZERO, 0, 0));
+    else if (!unchecked(l, o))
         check_place(l, o, HOST_T2);
     translate_page(l, HOST_T2);
+    lead_group(l, o);
 }
 
 void lower_address_at_t2(struct lower *l, unsigned size, bool exact)
@@ -184,6 +250,8 @@ bool lower_address(struct lower *l, const struct operand *o, enum address_want w
     if (want == ADDRESS_ANY)
         return true;
     unsigned to = want == ADDRESS_IN_T ? HOST_T : HOST_T2;
+    if (to == HOST_T)
+        l->held = 0;
     lea(l, to, *out);
     *out = ea_of(to, REG_ZERO, 0, 0);
     return true;
@@ -199,6 +267,7 @@ static bool often_misaligned(const struct insn *i)
 struct operand operand_of(const struct lower *l, const struct insn *i)
 {
     return (struct operand){
+        .access = PLAN_OPERAND,
         .base = i->base,
         .index = i->index,
         .scale = i->scale,
@@ -213,5 +282,6 @@ struct operand operand_of(const struct lower *l, const struct insn *i)
 
 struct operand operand_stack(i64 disp)
 {
-    return (struct operand){.base = R_SP, .index = REG_ZERO, .seg = SEG_SS, .disp = disp, .size = 8};
+    return (struct operand){
+        .access = PLAN_STACK, .base = R_SP, .index = REG_ZERO, .seg = SEG_SS, .disp = disp, .size = 8};
 }

@@ -258,8 +258,10 @@ bool lower_system(struct lower *l, const struct insn *i)
         {INSN_BTC_Ev_Gv, INSN_BTC_Ev_Gv, lower_bit_string},
     };
     for (size_t n = 0; n < ARRAY_SIZE(rows); n++) {
-        if (i->row >= rows[n].first && i->row <= rows[n].last)
+        if (i->row >= rows[n].first && i->row <= rows[n].last) {
+            l->held = 0;
             return rows[n].fn(l, i);
+        }
     }
     return false;
 }

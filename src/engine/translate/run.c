@@ -77,7 +77,8 @@ static void run_on(struct translator *t, struct block *b, unsigned n)
 {
     struct cpu *c = t->cpu;
     advance(c, b->rip + b->insn[n].off + b->insn[n].len);
-    if (!requests(c) && !b->dead && !block_ends(&b->insn[n]) && !(c->rflags & RF_DF))
+    bool alone = n + 1 == b->count || !(b->relies >> (n + 1) & 1);
+    if (!requests(c) && !b->dead && !block_ends(&b->insn[n]) && !(c->rflags & RF_DF) && alone)
         t->resume = b->check + b->at[n + 1];
 }
 

@@ -56,6 +56,7 @@ struct block {
     u8 misaligned;              /* accesses seen, up to UNALIGNED_MAX */
     u64 calls;                  /* bit n: instruction n is always left to its semantics */
     u64 unaligned;              /* bit n: instruction n was seen to access memory misaligned */
+    u64 relies;                 /* bit n: the code of instruction n must be come to from the one before it */
     u64 check, entry, end; /* host code: where indirect jumps come in, direct ones, and what a dead block jumps to */
     u64 body;              /* the first instruction's; entry, unless the block has two pages */
     struct link {

@@ -1,0 +1,391 @@
+/*
+ * Implements engine/translate/lower_plan.h: one pass over the instructions that follows what registers hold as "what
+ * was in there at some moment, plus a constant".
+ */
+#include "engine/translate/lower_plan.h"
+
+#include <string.h>
+
+#define KEYS_MAX   32 /* addresses kept apart in a block */
+#define GROUP_NONE 0xff
+
+/* What a register holds: an unknown value, by number, plus a constant. */
+struct value {
+    u32 root;
+    i64 add;
+};
+
+/* Addresses that differ by constants. */
+struct key {
+    u32 base, index; /* roots; 0: none */
+    u8 seg, scale;
+};
+
+/* The accesses by one key. */
+struct site {
+    struct key key;
+    i64 checked; /* the access of instruction `checker` here was found aligned to `size` */
+    u8 size, checker;
+    u8 group; /* that is open, or GROUP_NONE */
+};
+
+struct group {
+    u8 leader, leader_access, count;
+    u8 last; /* instruction */
+    i64 first, low, high;
+};
+
+struct planner {
+    struct plan *plan;
+    bool grouping; /* first pass */
+    const struct block *b;
+    unsigned n; /* the instruction under way */
+    u32 roots;
+    struct value reg[16];
+    unsigned sites, groups;
+    struct site site[KEYS_MAX];
+    struct group group[PLAN_GROUPS];
+};
+
+static void forget(struct planner *p, unsigned reg)
+{
+    p->reg[reg & 15] = (struct value){.root = ++p->roots};
+}
+
+/* Nothing is known any more, and what was established is not used any further. */
+static void forget_all(struct planner *p)
+{
+    for (unsigned reg = 0; reg < 16; reg++)
+        forget(p, reg);
+    p->sites = 0;
+}
+
+/* ------ accesses ------ */
+
+static bool key_equal(const struct key *a, const struct key *b)
+{
+    return a->base == b->base && a->index == b->index && a->seg == b->seg && a->scale == b->scale;
+}
+
+static struct site *site_of(struct planner *p, const struct key *key)
+{
+    for (unsigned k = 0; k < p->sites; k++) {
+        if (key_equal(&p->site[k].key, key))
+            return &p->site[k];
+    }
+    if (p->sites == KEYS_MAX)
+        return NULL;
+    struct site *s = &p->site[p->sites++];
+    *s = (struct site){.key = *key, .group = GROUP_NONE};
+    return s;
+}
+
+static bool joins(struct planner *p, struct group *g, i64 at, unsigned size)
+{
+    i64 low = at < g->low ? at : g->low, high = at + size > g->high ? at + size : g->high;
+    if (high - low > PLAN_SPAN)
+        return false;
+    g->low = low;
+    g->high = high;
+    g->count++;
+    g->last = (u8)p->n;
+    return true;
+}
+
+/* The access at `at` joins the site's group, or begins one. */
+static void group_access(struct planner *p, struct site *s, enum plan_access which, i64 at, unsigned size)
+{
+    struct place *place = &p->plan->at[p->n][which];
+    if (s->group != GROUP_NONE && joins(p, &p->group[s->group], at, size)) {
+        *place = (struct place){.role = ROLE_FOLLOWS, .group = s->group};
+        return;
+    }
+    s->group = GROUP_NONE;
+    if (p->groups == PLAN_GROUPS)
+        return;
+    s->group = (u8)p->groups++;
+    p->group[s->group] = (struct group){.leader = (u8)p->n,
+                                        .leader_access = which,
+                                        .count = 1,
+                                        .last = (u8)p->n,
+                                        .first = at,
+                                        .low = at,
+                                        .high = at + size};
+}
+
+static void relies_since(struct planner *p, unsigned first, unsigned last)
+{
+    for (unsigned n = first + 1; n <= last; n++)
+        p->plan->relies |= BIT64(n);
+}
+
+/* What an earlier access tells of this one's alignment, and this one of later ones'. */
+static void align_access(struct planner *p, struct site *s, struct place *place, i64 at, unsigned size)
+{
+    if (s->size >= size && ((u64)(at - s->checked) & (size - 1)) == 0) {
+        place->checker = (u8)(s->checker + 1);
+        relies_since(p, s->checker, p->n);
+        return;
+    }
+    s->checked = at;
+    s->size = (u8)size;
+    s->checker = (u8)p->n;
+}
+
+static void access(struct planner *p, enum plan_access which, struct key key, i64 at, unsigned size)
+{
+    if (!size || (size & (size - 1)) || size > 32 || (p->b->unaligned >> p->n & 1) || at != (i32)at)
+        return;
+    struct site *s = site_of(p, &key);
+    struct place *place = &p->plan->at[p->n][which];
+    if (s && p->grouping)
+        group_access(p, s, which, at, size);
+    else if (s && place->role == ROLE_ALONE && size > 1 && size <= 8)
+        align_access(p, s, place, at, size);
+}
+
+static u32 root_of(const struct planner *p, unsigned reg, unsigned scale, i64 *at)
+{
+    if (reg == REG_ZERO)
+        return 0;
+    *at += p->reg[reg].add << scale;
+    return p->reg[reg].root;
+}
+
+/* The operand is not where its address says. */
+static bool is_bit_string(const struct insn *i)
+{
+    return i->row == INSN_BT_Ev_Gv || i->row == INSN_BTS_Ev_Gv || i->row == INSN_BTR_Ev_Gv || i->row == INSN_BTC_Ev_Gv;
+}
+
+static void access_operand(struct planner *p, const struct insn *i)
+{
+    if (!i->mem || i->ashift || i->base == REG_RIP || is_bit_string(i))
+        return;
+    struct key key = {.seg = i->seg == SEG_FS || i->seg == SEG_GS ? i->seg : 0,
+                      .scale = i->index == REG_ZERO ? 0 : i->scale};
+    i64 at = (i32)i->disp;
+    if (at != (i64)i->disp || (i->base == REG_ZERO && i->index == REG_ZERO))
+        return;
+    key.base = root_of(p, i->base, 0, &at);
+    key.index = root_of(p, i->index, i->scale, &at);
+    access(p, PLAN_OPERAND, key, at, insn_mem_size(i));
+}
+
+static void access_stack(struct planner *p, unsigned reg, i64 disp)
+{
+    i64 at = disp;
+    struct key key = {.base = root_of(p, reg, 0, &at)};
+    access(p, PLAN_STACK, key, at, 8);
+}
+
+/* ------ instructions ------ */
+
+static void push(struct planner *p, const struct insn *i)
+{
+    access_operand(p, i);
+    access_stack(p, R_SP, -8);
+    p->reg[R_SP].add -= 8;
+}
+
+static void pop(struct planner *p, const struct insn *i)
+{
+    access_stack(p, R_SP, 0);
+    p->reg[R_SP].add += 8;
+    forget(p, i->reg);
+}
+
+static void leave(struct planner *p, const struct insn *i)
+{
+    access_stack(p, R_BP, 0);
+    p->reg[R_SP] = p->reg[R_BP];
+    p->reg[R_SP].add += 8;
+    forget(p, R_BP);
+}
+
+static void call(struct planner *p, const struct insn *i)
+{
+    access_operand(p, i);
+    access_stack(p, R_SP, -8);
+}
+
+static void ret(struct planner *p, const struct insn *i)
+{
+    access_stack(p, R_SP, 0);
+}
+
+static void jump(struct planner *p, const struct insn *i)
+{
+    access_operand(p, i);
+}
+
+static void step(struct planner *p, const struct insn *i, i64 by)
+{
+    access_operand(p, i);
+    if (i->mem)
+        return;
+    if (i->opsize == 8)
+        p->reg[i->rm].add += by;
+    else
+        forget(p, i->rm);
+}
+
+static void add(struct planner *p, const struct insn *i)
+{
+    step(p, i, (i64)i->imm);
+}
+
+static void sub(struct planner *p, const struct insn *i)
+{
+    step(p, i, -(i64)i->imm);
+}
+
+static void inc(struct planner *p, const struct insn *i)
+{
+    step(p, i, 1);
+}
+
+static void dec(struct planner *p, const struct insn *i)
+{
+    step(p, i, -1);
+}
+
+static void lea(struct planner *p, const struct insn *i)
+{
+    bool plain = i->opsize == 8 && !i->ashift && i->index == REG_ZERO && i->base < 16;
+    struct value v = plain ? p->reg[i->base] : (struct value){.root = ++p->roots};
+    if (plain)
+        v.add += (i32)i->disp;
+    p->reg[i->reg] = v;
+}
+
+static void copy_register(struct planner *p, const struct insn *i, unsigned to, unsigned from)
+{
+    if (i->opsize == 8)
+        p->reg[to] = p->reg[from];
+    else
+        forget(p, to);
+}
+
+static void store(struct planner *p, const struct insn *i)
+{
+    access_operand(p, i);
+    if (!i->mem)
+        copy_register(p, i, i->rm, i->reg);
+}
+
+static void load(struct planner *p, const struct insn *i)
+{
+    access_operand(p, i);
+    if (!i->mem)
+        copy_register(p, i, i->reg, i->rm);
+    else
+        forget(p, i->reg);
+}
+
+/* The register that an operand writes, or -1; -2 if there is no telling. Byte registers from 16 on are AH to BH. */
+static int written(const struct insn *i, const struct isa_kind *k)
+{
+    if (k->file == FILE_NONE || k->file >= FILE_MMX)
+        return -1;
+    if (k->file != FILE_GPR && k->file != FILE_GPR8)
+        return -2;
+    unsigned reg;
+    switch (k->slot) {
+    case SLOT_FIXED:
+        return k->flags & 15;
+    case SLOT_RM:
+        if (i->mem)
+            return -1;
+        reg = i->rm;
+        break;
+    case SLOT_REG:
+    case SLOT_OPREG:
+        reg = i->reg;
+        break;
+    case SLOT_VVVV:
+        reg = i->vvvv;
+        break;
+    default:
+        return -2;
+    }
+    return reg < 16 ? (int)reg : (int)(reg & 3);
+}
+
+/* By the table. */
+static void other(struct planner *p, const struct insn *i)
+{
+    const struct isa_row *row = &isa_rows[i->row];
+    if (row->treat != TREAT_COPY && row->treat != TREAT_BRANCH) {
+        forget_all(p);
+        return;
+    }
+    access_operand(p, i);
+    for (unsigned n = 0; n < row->operands; n++) {
+        int reg = row->operand[n].access & ACC_W ? written(i, &isa_kinds[row->operand[n].kind]) : -1;
+        if (reg >= 0)
+            forget(p, (unsigned)reg);
+        else if (reg == -2)
+            forget_all(p);
+    }
+}
+
+static void follow(struct planner *p, const struct insn *i)
+{
+    static const struct {
+        u16 row;
+        void (*fn)(struct planner *p, const struct insn *i);
+    } rows[] = {
+        {INSN_PUSH_Zv, push},   {INSN_PUSH_Iz, push},  {INSN_PUSH_sIb, push},   {INSN_PUSH_Ev, push},
+        {INSN_POP_Zv, pop},     {INSN_LEAVE, leave},   {INSN_CALL_Jz, call},    {INSN_CALL_Ev, call},
+        {INSN_RET, ret},        {INSN_RET_Iw, ret},    {INSN_JMP_Ev, jump},     {INSN_ADD_Ev_Iz, add},
+        {INSN_ADD_Ev_sIb, add}, {INSN_SUB_Ev_Iz, sub}, {INSN_SUB_Ev_sIb, sub},  {INSN_INC_Ev, inc},
+        {INSN_DEC_Ev, dec},     {INSN_LEA_Gv_M, lea},  {INSN_MOV_Ev_Gv, store}, {INSN_MOV_Gv_Ev, load},
+    };
+    for (size_t n = 0; n < ARRAY_SIZE(rows); n++) {
+        if (rows[n].row == i->row) {
+            if (isa_rows[i->row].attrs & A_D64 && i->opsize != 8)
+                forget_all(p);
+            else
+                rows[n].fn(p, i);
+            return;
+        }
+    }
+    other(p, i);
+}
+
+/* A group of one is none. */
+static void settle_groups(struct planner *p)
+{
+    for (unsigned k = 0; k < p->groups; k++) {
+        const struct group *g = &p->group[k];
+        struct place *leader = &p->plan->at[g->leader][g->leader_access];
+        if (g->count < 2) {
+            leader->role = ROLE_ALONE;
+            continue;
+        }
+        leader->role = ROLE_LEADS;
+        leader->group = (u8)k;
+        leader->low = (i16)(g->low - g->first);
+        leader->span = (u16)(g->high - g->low);
+        relies_since(p, g->leader, g->last);
+    }
+}
+
+static void pass(struct planner *p)
+{
+    forget_all(p);
+    for (p->n = 0; p->n < p->b->count; p->n++)
+        follow(p, &p->b->insn[p->n]);
+}
+
+void plan_block(struct plan *plan, const struct block *b)
+{
+    struct planner p = {.plan = plan, .b = b};
+    memset(plan, 0, sizeof(*plan));
+    p.grouping = true;
+    pass(&p);
+    settle_groups(&p);
+    p.grouping = false;
+    pass(&p);
+}

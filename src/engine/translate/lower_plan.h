@@ -1,0 +1,37 @@
+/*
+ * What is known of a block's memory accesses before its code is made: which lie close together, and which are aligned
+ * if an earlier one was.
+ *
+ * A group: accesses off the same registers, with nothing but constants between their addresses, that are a page's small
+ * part apart. The first of them looks at once whether all lie in one page, and translates the page; the others use what
+ * came out. So the page is translated once for the registers saved, the fields of one structure, or a stack frame.
+ *
+ * All this holds for code that is run from the first instruction on: `relies` tells where it must not be entered.
+ */
+#ifndef ENGINE_TRANSLATE_LOWER_PLAN_H
+#define ENGINE_TRANSLATE_LOWER_PLAN_H
+
+#include "engine/translate/translate.h"
+
+#define PLAN_GROUPS FRAME_DELTAS
+#define PLAN_SPAN   256 /* bytes from the first to the last of a group, at most */
+
+enum plan_access { PLAN_NONE, PLAN_OPERAND, PLAN_STACK, PLAN_ACCESSES };
+enum plan_role { ROLE_ALONE, ROLE_LEADS, ROLE_FOLLOWS };
+
+struct place {
+    u8 role; /* enum plan_role */
+    u8 group;
+    u8 checker; /* ROLE_ALONE: aligned if the one of instruction checker - 1 was found to be; 0: not known */
+    i16 low;    /* ROLE_LEADS: the group's first byte, from this access's */
+    u16 span;   /* ROLE_LEADS: the group's bytes */
+};
+
+struct plan {
+    struct place at[BLOCK_MAX][PLAN_ACCESSES];
+    u64 relies; /* bit n: instruction n takes something for granted that earlier ones established */
+};
+
+void plan_block(struct plan *p, const struct block *b);
+
+#endif
