@@ -62,14 +62,25 @@ static bool on_access(struct translator *t, struct trap *trap, const struct bloc
     return true;
 }
 
+/* It has begun what may take long, and looks at c->request afterwards. */
+static bool will_look(const struct block *b, u64 pc)
+{
+    u64 off = pc - b->check;
+    return b->poll && off > b->commit[b->count - 1] && off <= b->poll;
+}
+
 static void on_kick(struct translator *t, struct trap *trap, const struct block *b)
 {
     unsigned n;
     bool glue = trap->pc >= t->glue.begin && trap->pc < t->glue.end;
     bool code = code_holds(t->area, trap->pc);
     trap->step = glue || code;
-    if (!b || !is_clean(b, trap->pc, &n))
+    if (!b)
         return;
+    if (!is_clean(b, trap->pc, &n)) {
+        trap->step = !will_look(b, trap->pc);
+        return;
+    }
     t->cpu->gpr[REG_RIP] = rip_of(b, n);
     leave(t, trap, GLUE_ASYNC, 0);
 }

@@ -22,6 +22,8 @@ enum frame_word {
     FRAME_MASK_31,
     FRAME_MASK_OFFSET, /* 0xfff */
     FRAME_MASK_CROSS,  /* 0x1000 */
+    FRAME_MASK_NOT_OFFSET,
+    FRAME_MASK_NOT_COUNT, /* of a count less 1: it is 0, or too large for a page */
     FRAME_MASK_63,
     FRAME_MASK_CANONICAL, /* bits 63:47 */
     FRAME_MASK_CARRY,     /* that and 1, gathered, but for bit 0 */
@@ -36,6 +38,7 @@ enum frame_word {
     FRAME_TARGET, /* where the entry stub jumps */
     FRAME_UPPER,  /* not 0: the upper halves of c->ymm may hold something */
     FRAME_TEMP,
+    FRAME_TEMP2,
     FRAME_FROM,  /* the last JMP or RET to an indirect target, numbered as GLUE_CALL's argument */
     FRAME_DELTA, /* what the page's translation came out as, for groups of accesses (lower_plan.h) */
     FRAME_DELTA_LAST = FRAME_DELTA + FRAME_DELTAS - 1,

@@ -190,6 +190,8 @@ void glue_init_frame(struct cpu *c)
     c->frame[FRAME_MASK_PUSHED] = ~(u64)(RF_RF | RF_VM);
     c->frame[FRAME_MASK_OFFSET] = 0xfff;
     c->frame[FRAME_MASK_CROSS] = 0x1000;
+    c->frame[FRAME_MASK_NOT_OFFSET] = ~0xfffull;
+    c->frame[FRAME_MASK_NOT_COUNT] = ~0x1fffull;
     c->frame[FRAME_MASK_JUMP] = WIN_JUMP_MASK;
     c->frame[FRAME_UPPER] = 1;
 }

@@ -153,6 +153,12 @@ void lower_link(struct lower *l, unsigned which, u64 target)
     set_link(l, which, target, emit_jmp_hole(&l->e));
 }
 
+void lower_exit_link(struct lower *l, unsigned which, u64 target)
+{
+    l->b->link[which].target = target;
+    leave(l, (u64)l->b->id * LINKS + which, l->t->glue.exit_link);
+}
+
 void lower_link_if(struct lower *l, unsigned which, u64 target, unsigned cc)
 {
     set_link(l, which, target, emit_jcc_hole(&l->e, cc));

@@ -76,12 +76,16 @@ bool lower_copy(struct lower *l, const struct insn *i);
 void lower_address_at_t2(struct lower *l, unsigned size, bool exact);
 /* On with the next if HOST_T is 0, else this instruction is left to its semantics. Keeps flags. */
 void lower_require_zero(struct lower *l);
+/* lower_string.c: STOS, LODS and MOVS. */
+bool lower_string(struct lower *l, const struct insn *i);
 /* lower_system.c */
 bool lower_system(struct lower *l, const struct insn *i);
 /* lower_flow.c: stack and branches. False: not one of them, or not possible. */
 bool lower_flow(struct lower *l, const struct insn *i);
 /* Goes on at the guest address `target`, by link[which]. */
 void lower_link(struct lower *l, unsigned which, u64 target);
+/* Leaves by way of link[which], to go on at `target`. */
+void lower_exit_link(struct lower *l, unsigned which, u64 target);
 /* The same, if the condition cc holds. */
 void lower_link_if(struct lower *l, unsigned which, u64 target, unsigned cc);
 

@@ -1,7 +1,6 @@
 /*
  * Instructions on the processor's state that kernels use all the time, without leaving translated code: where they are
- * not simple (not at CPL 0, an interrupt waits), they are left to their semantics. Also string instructions that are
- * not repeated, and bit tests in memory.
+ * not simple (not at CPL 0, an interrupt waits), they are left to their semantics. Also bit tests in memory.
  *
  * Where a sequence takes a register of the guest's for a while, nothing after its first host instruction counts as a
  * place to begin anew: commit stays there.
@@ -136,73 +135,6 @@ static bool lower_pause(struct lower *l, const struct insn *i)
     return l->t->cpu->count == 1 && emit_try(&l->e, i);
 }
 
-/* ------ strings ------ */
-
-static struct operand string_operand(unsigned reg, unsigned seg, unsigned size)
-{
-    return (struct operand){.base = (u8)reg, .index = REG_ZERO, .seg = (u8)seg, .size = size};
-}
-
-static void move(struct lower *l, bool store, unsigned reg, struct insn_ea ea, unsigned size)
-{
-    enum isa_row_id row =
-        size == 1 ? (store ? INSN_MOV_Eb_Gb : INSN_MOV_Gb_Eb) : (store ? INSN_MOV_Ev_Gv : INSN_MOV_Gv_Ev);
-    struct insn i = insn_mem(row, (u8)reg, ea, size == 8);
-    i.opsize = (u8)size;
-    i.prefix66 = size == 2;
-    emit_insn(&l->e, i);
-}
-
-static unsigned string_size(const struct insn *i, unsigned first_row)
-{
-    return 1u << (i->row - first_row);
-}
-
-static bool lower_stos(struct lower *l, const struct insn *i)
-{
-    unsigned size = string_size(i, INSN_STOSB);
-    struct operand o = string_operand(R_DI, SEG_ES, size);
-    struct insn_ea ea;
-    if (i->rep || i->ashift || !lower_address(l, &o, ADDRESS_ANY, &ea))
-        return false;
-    move(l, true, HOST_AX, ea, size);
-    lower_commit(l);
-    lea(l, HOST_DI, HOST_DI, REG_ZERO, (i32)size);
-    return true;
-}
-
-static bool lower_lods(struct lower *l, const struct insn *i)
-{
-    unsigned size = string_size(i, INSN_LODSB);
-    struct operand o = string_operand(R_SI, i->seg, size);
-    struct insn_ea ea;
-    if (i->rep || i->ashift || !lower_address(l, &o, ADDRESS_ANY, &ea))
-        return false;
-    move(l, false, HOST_AX, ea, size);
-    lower_commit(l);
-    lea(l, HOST_SI, HOST_SI, REG_ZERO, (i32)size);
-    return true;
-}
-
-static bool lower_movs(struct lower *l, const struct insn *i)
-{
-    unsigned size = string_size(i, INSN_MOVSB);
-    struct operand from = string_operand(R_SI, i->seg, size), to = string_operand(R_DI, SEG_ES, size);
-    struct insn_ea ea;
-    if (i->rep || i->ashift || !lower_address(l, &from, ADDRESS_ANY, &ea))
-        return false;
-    move(l, false, HOST_T2, ea, size);
-    emit_gs(&l->e, INSN_MOV_Ev_Gv, HOST_T2, FRAME_AT(FRAME_TEMP));
-    if (!lower_address(l, &to, ADDRESS_ANY, &ea))
-        return false;
-    emit_gs(&l->e, INSN_MOV_Gv_Ev, HOST_T2, FRAME_AT(FRAME_TEMP));
-    move(l, true, HOST_T2, ea, size);
-    lower_commit(l);
-    lea(l, HOST_SI, HOST_SI, REG_ZERO, (i32)size);
-    lea(l, HOST_DI, HOST_DI, REG_ZERO, (i32)size);
-    return true;
-}
-
 /* ------ bit strings ------ */
 
 /* The bit offset's upper part selects the word: BT m, r with a small offset in the register accesses just that. */
@@ -249,9 +181,9 @@ bool lower_system(struct lower *l, const struct insn *i)
         {INSN_MOV_RvMw_Sw, INSN_MOV_RvMw_Sw, lower_mov_from_sreg},
         {INSN_CLD, INSN_CLD, lower_cld},
         {INSN_PAUSE, INSN_PAUSE, lower_pause},
-        {INSN_STOSB, INSN_STOSQ, lower_stos},
-        {INSN_LODSB, INSN_LODSQ, lower_lods},
-        {INSN_MOVSB, INSN_MOVSQ, lower_movs},
+        {INSN_STOSB, INSN_STOSQ, lower_string},
+        {INSN_LODSB, INSN_LODSQ, lower_string},
+        {INSN_MOVSB, INSN_MOVSQ, lower_string},
         {INSN_BT_Ev_Gv, INSN_BT_Ev_Gv, lower_bit_string},
         {INSN_BTS_Ev_Gv, INSN_BTS_Ev_Gv, lower_bit_string},
         {INSN_BTR_Ev_Gv, INSN_BTR_Ev_Gv, lower_bit_string},

@@ -67,6 +67,7 @@ struct block {
     /* For instruction n: at[n] is where its code begins, commit[n] the last host instruction before which it can be
      * begun anew. at[count] is where the jumps on begin. Offsets from `check`. */
     u16 *at, *commit;
+    u16 poll; /* offset of where the last instruction looks at c->request, after which it is done; 0: it does not */
     struct insn insn[];
 };
 
@@ -131,8 +132,8 @@ u32 block_slot_new(struct translator *t, u64 target);
 /* The block whose code has this address, or NULL. */
 struct block *block_by_code(const struct translator *t, u64 host);
 
-/* block_cross.c: an instruction that lies in two pages. The page it goes on in, from which nothing stale is left; raises
- * page faults. NULL if the instruction cannot be kept. */
+/* block_cross.c: an instruction that lies in two pages. The page it goes on in, from which nothing stale is left;
+ * raises page faults. NULL if the instruction cannot be kept. */
 struct code_page *cross_page(struct translator *t, const u8 **host);
 /* Decodes it into b, whose guest and guest2, page and page2 are set. Raises what decoding raises. False as above. */
 bool cross_decode(struct translator *t, struct block *b);
