@@ -69,6 +69,12 @@ static void *meta_take(struct translator *t, u64 size)
     return p;
 }
 
+/* One page of code may be mapped at many addresses. */
+static u64 block_hash(const u8 *guest, u64 rip)
+{
+    return ((u64)guest ^ rip * 3) * GOLDEN >> (64 - HASH_BITS);
+}
+
 /* ------ pages ------ */
 
 struct code_page *page_of(struct translator *t, struct mem_page *page)
@@ -86,22 +92,25 @@ struct code_page *page_of(struct translator *t, struct mem_page *page)
     return p;
 }
 
+void block_forward(struct translator *t, const struct block *b, u64 host)
+{
+    struct emit e = {.buf = (u8[16]){0}, .size = 16, .run = b->entry, .ok = true};
+    emit_jmp(&e, host);
+    code_patch(t->area, (const void *)b->entry, e.buf, e.len);
+}
+
 void block_kill(struct translator *t, struct block *b)
 {
     if (b->dead)
         return;
     b->dead = true;
-    struct block **p = &t->hash[(u64)b->guest * GOLDEN >> (64 - HASH_BITS)];
+    struct block **p = &t->hash[block_hash(b->guest, b->rip)];
     while (*p && *p != b)
         p = &(*p)->next;
     if (*p)
         *p = b->next;
-    if (b->native) {
-        /* jmp to the block's exit_dead, its last code. */
-        struct emit e = {.buf = (u8[16]){0}, .size = 16, .run = b->entry, .ok = true};
-        emit_jmp(&e, b->end);
-        code_patch(t->area, (const void *)b->entry, e.buf, e.len);
-    }
+    if (b->native)
+        block_forward(t, b, b->end); /* its exit_dead */
     t->stats.dead++;
 }
 
@@ -112,10 +121,10 @@ static struct misaligned *misaligned_of(struct translator *t, u64 rip)
 
 void block_misaligned(struct translator *t, struct block *b, unsigned n)
 {
-    if (!(b->unaligned >> n & 1))
-        b->unaligned |= 1ull << n;
-    else if (b->misaligned == UINT8_MAX)
+    /* One that crosses a page time and again stays as it is. */
+    if (b->exact >> n & 1 || b->misaligned == UINT8_MAX)
         return;
+    b->unaligned |= BIT64(n);
     if (++b->misaligned != UNALIGNED_MAX)
         return;
     *misaligned_of(t, b->rip) = (struct misaligned){.rip = b->rip, .insns = b->unaligned};
@@ -195,6 +204,12 @@ bool block_ends(const struct insn *i)
     return row->attrs & A_END && (row->treat != TREAT_STRING || i->rep);
 }
 
+/* A conditional jump forward: likely enough not taken, or soon back. */
+static bool is_forward(const struct insn *i)
+{
+    return i->row >= INSN_JO_Jb && i->row <= INSN_JNLE_Jz && (i64)i->imm > 0;
+}
+
 _Noreturn void raise_status(struct cpu *c, enum insn_status status)
 {
     if (status == INSN_UD)
@@ -255,7 +270,7 @@ static enum insn_status decode_marked(struct cpu *c, struct block *b, struct mem
 static enum insn_status block_decode(struct cpu *c, struct block *b, struct mem_page *page)
 {
     u64 marked = 0;
-    unsigned off = 0, in_page = MEM_PAGE_SIZE - (u64)b->guest % MEM_PAGE_SIZE;
+    unsigned sides = 0, off = 0, in_page = MEM_PAGE_SIZE - (u64)b->guest % MEM_PAGE_SIZE;
     while (b->count < BLOCK_MAX && off < in_page && off < 256 - INSN_BYTES) {
         struct insn *i = &b->insn[b->count];
         unsigned room = limit_room(c, off, in_page - off < INSN_BYTES ? in_page - off : INSN_BYTES);
@@ -268,7 +283,7 @@ static enum insn_status block_decode(struct cpu *c, struct block *b, struct mem_
         insn_finish(i, off);
         off += i->len;
         b->count++;
-        if (block_ends(i))
+        if (block_ends(i) && !(is_forward(i) && LINK_SIDE + sides++ < LINKS))
             break;
     }
     b->bytes = (u16)off;
@@ -297,7 +312,7 @@ static void block_init(struct translator *t, struct block *b, const u8 *guest)
     const struct misaligned *m = misaligned_of(t, c->gpr[REG_RIP]);
     *b = (struct block){.guest = guest, .rip = c->gpr[REG_RIP], .mode = c->mode, .flavour = t->flavour};
     if (m->rip == b->rip)
-        b->unaligned = m->insns;
+        b->unaligned = b->exact = m->insns;
 }
 
 struct block *blocks_single(struct translator *t)
@@ -338,7 +353,7 @@ static struct block *block_room(struct translator *t)
 
 static void block_keep(struct translator *t, struct block *b)
 {
-    struct block **slot = &t->hash[(u64)b->guest * GOLDEN >> (64 - HASH_BITS)];
+    struct block **slot = &t->hash[block_hash(b->guest, b->rip)];
     b->next = *slot;
     *slot = b;
     b->page_next = b->page->first;
@@ -437,7 +452,7 @@ static bool block_is(const struct translator *t, const struct block *b, const u8
 
 static struct block *cache_find(struct translator *t, const u8 *host)
 {
-    struct block *b = t->hash[(u64)host * GOLDEN >> (64 - HASH_BITS)];
+    struct block *b = t->hash[block_hash(host, t->cpu->gpr[REG_RIP])];
     while (b && !(block_is(t, b, host) && (!b->page2 || cross_is(t, b))))
         b = b->next;
     return b;

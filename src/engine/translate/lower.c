@@ -127,11 +127,11 @@ static void make_cold(struct lower *l)
         emit_bind(&l->e, c->hole);
         leave(l, (u64)l->b->id * BLOCK_MAX + c->n, l->t->glue.exit_call);
     }
-    for (unsigned which = 0; which < 2; which++) {
-        struct link *link = &l->b->link[which];
+    for (unsigned which = 0; which < LINKS; which++) {
+        const struct link *link = &l->b->link[which];
         if (!link->hole)
             continue;
-        emit_bind(&l->e, (unsigned)(link->hole - l->e.run));
+        emit_bind(&l->e, link->hole);
         go_by_link(l, which);
     }
 }
@@ -145,7 +145,7 @@ static bool same_page(u64 a, u64 b)
 static void set_link(struct lower *l, unsigned which, u64 target, unsigned hole)
 {
     u32 slot = same_page(target, l->b->rip) ? LINK_NONE : block_slot(l->t, target);
-    l->b->link[which] = (struct link){.target = target, .hole = l->e.run + hole, .slot = slot};
+    l->b->link[which] = (struct link){.target = target, .hole = (u16)hole, .slot = slot};
 }
 
 void lower_link(struct lower *l, unsigned which, u64 target)

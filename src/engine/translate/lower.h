@@ -17,9 +17,10 @@ struct lower {
     struct emit e;
     unsigned n; /* the instruction under way */
     struct plan plan;
-    u64 checked; /* bit n: instruction n's access was found aligned */
-    u8 ready;    /* bit k: group k has been looked up */
-    u8 held;     /* HOST_T has what group held - 1 came out as; 0: of none */
+    u64 checked;    /* bit n: instruction n's access was found aligned */
+    u8 ready;       /* bit k: group k has been looked up */
+    u8 held;        /* HOST_T has what group held - 1 came out as; 0: of none */
+    unsigned sides; /* links used from LINK_SIDE on */
     unsigned cold_count;
     struct cold {
         unsigned hole;

@@ -7,6 +7,7 @@
 #include "engine/translate/lower.h"
 
 #include "base/bits.h"
+#include "cpu/segment.h"
 
 static struct insn at(enum isa_row_id row, unsigned reg, struct insn_ea ea)
 {
@@ -180,9 +181,21 @@ static bool load_target(struct lower *l, const struct insn *i)
     return true;
 }
 
+/* Else the branch itself faults. */
+static bool may_go(const struct lower *l, const struct insn *i)
+{
+    return addr_is_canonical(target_of(l, i));
+}
+
 static bool lower_jcc(struct lower *l, const struct insn *i)
 {
+    if (!may_go(l, i))
+        return false;
     lower_commit(l);
+    if (l->n + 1 < l->b->count) {
+        lower_link_if(l, LINK_SIDE + l->sides++, target_of(l, i), i->opcode & 15);
+        return true;
+    }
     lower_link_if(l, 1, target_of(l, i), i->opcode & 15);
     lower_link(l, 0, next_rip(l, i));
     return true;
@@ -190,6 +203,8 @@ static bool lower_jcc(struct lower *l, const struct insn *i)
 
 static bool lower_jmp(struct lower *l, const struct insn *i)
 {
+    if (!may_go(l, i))
+        return false;
     lower_commit(l);
     lower_link(l, 1, target_of(l, i));
     return true;
@@ -207,7 +222,7 @@ static bool lower_jmp_indirect(struct lower *l, const struct insn *i)
 
 static bool lower_call_direct(struct lower *l, const struct insn *i)
 {
-    if (!push_imm(l, next_rip(l, i)))
+    if (!may_go(l, i) || !push_imm(l, next_rip(l, i)))
         return false;
     lower_link(l, 1, target_of(l, i));
     return true;
@@ -250,7 +265,7 @@ static void jump_if_zero(struct lower *l, const struct insn *i, bool zero)
 
 static bool lower_jrcxz(struct lower *l, const struct insn *i)
 {
-    if (i->ashift > 32)
+    if (i->ashift > 32 || !may_go(l, i))
         return false;
     emit_reg(&l->e, INSN_MOV_Gv_Ev, HOST_T, HOST_CX, i->ashift == 0);
     lower_commit(l);
@@ -260,7 +275,7 @@ static bool lower_jrcxz(struct lower *l, const struct insn *i)
 
 static bool lower_loop(struct lower *l, const struct insn *i)
 {
-    if (i->ashift)
+    if (i->ashift || !may_go(l, i))
         return false;
     lower_commit(l);
     emit_mem(&l->e, INSN_LEA_Gv_M, HOST_CX, (struct insn_ea){.base = HOST_CX, .index = REG_ZERO, .disp = -1}, true);

@@ -61,6 +61,15 @@ static void check_span(struct lower *l, unsigned reg, unsigned size)
     lower_require_zero(l);
 }
 
+static void check_aligned(struct lower *l, const struct operand *o, unsigned reg)
+{
+    if (o->size <= 1)
+        return;
+    pext(l, HOST_T, reg, align_mask(o->size));
+    lower_require_zero(l);
+    l->checked |= BIT64(l->n);
+}
+
 /* Clobbers HOST_T and no flags. `reg` may be HOST_T. */
 static void check_place(struct lower *l, const struct operand *o, unsigned reg)
 {
@@ -68,9 +77,7 @@ static void check_place(struct lower *l, const struct operand *o, unsigned reg)
         check_span(l, reg, o->size);
         return;
     }
-    pext(l, HOST_T, reg, align_mask(o->size));
-    lower_require_zero(l);
-    l->checked |= BIT64(l->n);
+    check_aligned(l, o, reg);
 }
 
 static void translate_page(struct lower *l, unsigned from)
@@ -122,8 +129,15 @@ static void check_group(struct lower *l, const struct operand *o, struct insn_ea
 {
     const struct place *p = place_of(l, o);
     ea.disp += p->low;
-    lea(l, HOST_T, ea);
-    check_span(l, HOST_T, p->span);
+    bool bare = ea.disp == 0 && ea.index == REG_ZERO;
+    if (!bare)
+        lea(l, HOST_T, ea);
+    unsigned from = bare ? ea.base : HOST_T;
+    /* All of it is the bytes of this one access. */
+    if (p->low == 0 && p->span <= o->size && !o->exact)
+        check_aligned(l, o, from);
+    else
+        check_span(l, from, p->span);
 }
 
 /* One register with a displacement or a scale: it stays where it is, so HOST_T is enough. */

@@ -152,15 +152,22 @@ static u32 root_of(const struct planner *p, unsigned reg, unsigned scale, i64 *a
     return p->reg[reg].root;
 }
 
-/* The operand is not where its address says. */
-static bool is_bit_string(const struct insn *i)
+/* Does it access its memory operand, and where its address says? Not hints, nor bit strings. */
+static bool accesses(const struct insn *i)
 {
-    return i->row == INSN_BT_Ev_Gv || i->row == INSN_BTS_Ev_Gv || i->row == INSN_BTR_Ev_Gv || i->row == INSN_BTC_Ev_Gv;
+    const struct isa_row *row = &isa_rows[i->row];
+    if (i->row == INSN_BT_Ev_Gv || i->row == INSN_BTS_Ev_Gv || i->row == INSN_BTR_Ev_Gv || i->row == INSN_BTC_Ev_Gv)
+        return false;
+    for (unsigned n = 0; n < row->operands; n++) {
+        if (isa_kinds[row->operand[n].kind].slot == SLOT_RM && row->operand[n].access & ACC_RW)
+            return i->mem && !(i->row >= INSN_PREFETCHNTA_Mb && i->row <= INSN_ENDBR32);
+    }
+    return false;
 }
 
 static void access_operand(struct planner *p, const struct insn *i)
 {
-    if (!i->mem || i->ashift || i->base == REG_RIP || is_bit_string(i))
+    if (!accesses(i) || i->ashift || i->base == REG_RIP)
         return;
     struct key key = {.seg = i->seg == SEG_FS || i->seg == SEG_GS ? i->seg : 0,
                       .scale = i->index == REG_ZERO ? 0 : i->scale};

@@ -9,9 +9,10 @@
 #include "base/bits.h"
 #include "engine/translate/lower.h"
 
-static struct operand string_operand(unsigned reg, unsigned seg, unsigned size)
+static struct operand string_operand(const struct lower *l, unsigned reg, unsigned seg, unsigned size)
 {
-    return (struct operand){.base = (u8)reg, .index = REG_ZERO, .seg = (u8)seg, .size = size};
+    bool exact = l->b->unaligned >> l->n & 1;
+    return (struct operand){.base = (u8)reg, .index = REG_ZERO, .seg = (u8)seg, .size = size, .exact = exact};
 }
 
 static void lea(struct lower *l, unsigned to, unsigned base, unsigned index, unsigned scale, i32 disp)
@@ -106,9 +107,9 @@ static bool repeated_stos(struct lower *l, const struct insn *i, unsigned log)
     check_count(l);
     check_run(l, R_DI, log);
     translate(l, R_DI);
+    lower_commit(l);
     move(l, true, HOST_AX, translated(HOST_DI), 1u << log);
     emit_reg(&l->e, INSN_MOV_Gv_Ev, HOST_T2, HOST_DI, true);
-    lower_commit(l);
     lea(l, HOST_DI, HOST_DI, HOST_T, 0, 0);
     emit_reg(&l->e, INSN_MOV_Gv_Ev, HOST_T, HOST_CX, true);
     repeat(l, i);
@@ -147,33 +148,33 @@ static bool repeated_movs(struct lower *l, const struct insn *i, unsigned log)
 static bool lower_stos(struct lower *l, const struct insn *i)
 {
     unsigned log = log_size(i, INSN_STOSB);
-    struct operand o = string_operand(R_DI, SEG_ES, 1u << log);
+    struct operand o = string_operand(l, R_DI, SEG_ES, 1u << log);
     struct insn_ea ea;
     if (i->rep)
         return repeated_stos(l, i, log);
     if (!lower_address(l, &o, ADDRESS_ANY, &ea))
         return false;
-    move(l, true, HOST_AX, ea, 1u << log);
     lower_commit(l);
+    move(l, true, HOST_AX, ea, 1u << log);
     return advance(l, HOST_DI, 1u << log);
 }
 
 static bool lower_lods(struct lower *l, const struct insn *i)
 {
     unsigned log = log_size(i, INSN_LODSB);
-    struct operand o = string_operand(R_SI, i->seg, 1u << log);
+    struct operand o = string_operand(l, R_SI, i->seg, 1u << log);
     struct insn_ea ea;
     if (i->rep || !lower_address(l, &o, ADDRESS_ANY, &ea))
         return false;
-    move(l, false, HOST_AX, ea, 1u << log);
     lower_commit(l);
+    move(l, false, HOST_AX, ea, 1u << log);
     return advance(l, HOST_SI, 1u << log);
 }
 
 static bool lower_movs(struct lower *l, const struct insn *i)
 {
     unsigned log = log_size(i, INSN_MOVSB);
-    struct operand from = string_operand(R_SI, i->seg, 1u << log), to = string_operand(R_DI, SEG_ES, 1u << log);
+    struct operand from = string_operand(l, R_SI, i->seg, 1u << log), to = string_operand(l, R_DI, SEG_ES, 1u << log);
     struct insn_ea ea;
     if (i->rep)
         return i->seg != SEG_FS && i->seg != SEG_GS && repeated_movs(l, i, log);
@@ -184,8 +185,8 @@ static bool lower_movs(struct lower *l, const struct insn *i)
     if (!lower_address(l, &to, ADDRESS_ANY, &ea))
         return false;
     emit_gs(&l->e, INSN_MOV_Gv_Ev, HOST_T2, FRAME_AT(FRAME_TEMP));
-    move(l, true, HOST_T2, ea, 1u << log);
     lower_commit(l);
+    move(l, true, HOST_T2, ea, 1u << log);
     return advance(l, HOST_SI, 1u << log) && advance(l, HOST_DI, 1u << log);
 }
 

@@ -106,6 +106,15 @@ static u64 stack_address(const struct cpu *c, const struct insn *i)
     return c->gpr[R_SP] - (pops ? 0 : 8);
 }
 
+/* Where a bit string's operand lies, from where its address says. */
+static u64 bit_offset(const struct cpu *c, const struct insn *i)
+{
+    if (i->row != INSN_BT_Ev_Gv && i->row != INSN_BTS_Ev_Gv && i->row != INSN_BTR_Ev_Gv && i->row != INSN_BTC_Ev_Gv)
+        return 0;
+    i64 bits = (i64)(c->gpr[i->reg] << (64 - 8 * i->opsize)) >> (64 - 8 * i->opsize);
+    return (u64)(bits >> 3) & ~(u64)(i->opsize - 1);
+}
+
 /* Linear addresses of data that the instruction accesses: its memory operand and the stack. */
 static unsigned data_addresses(const struct translator *t, const struct insn *i, u64 linear[2])
 {
@@ -113,8 +122,11 @@ static unsigned data_addresses(const struct translator *t, const struct insn *i,
     const struct isa_row *row = &isa_rows[i->row];
     unsigned count = 0;
     if (i->mem)
-        linear[count++] = op_ea(c, i) + c->seg_base[i->seg];
+        linear[count++] = op_ea(c, i) + c->seg_base[i->seg] + bit_offset(c, i);
     for (unsigned n = 0; n < row->operands && count < 2; n++) {
+        const struct isa_kind *k = &isa_kinds[row->operand[n].kind];
+        if (k->slot == SLOT_SI || k->slot == SLOT_DI)
+            linear[count++] = c->gpr[k->flags] + c->seg_base[k->slot == SLOT_SI ? i->seg : SEG_ES];
         if (row->operand[n].kind == OPK_rSP)
             linear[count++] = stack_address(c, i);
     }
@@ -167,14 +179,31 @@ static void run_link(struct translator *t, u64 arg)
     if (l->slot != LINK_NONE) {
         windows_set_slot(t->windows, l->slot, l->target, to->entry);
     } else if (!from->dead && to->page == from->page) {
-        u32 distance = (u32)(to->entry - (l->hole + 4));
-        code_patch(t->area, (const void *)l->hole, (const u8 *)&distance, sizeof(distance));
+        u64 hole = from->check + l->hole;
+        u32 distance = (u32)(to->entry - (hole + 4));
+        code_patch(t->area, (const void *)hole, (const u8 *)&distance, sizeof(distance));
     }
 }
 
 static struct block *block_of(const struct translator *t, u64 arg)
 {
     return t->blocks[arg / BLOCK_MAX];
+}
+
+/* What still leads to a dead block is led on to the one that took its place. */
+static void run_dead(struct translator *t, struct block *from)
+{
+    struct cpu *c = t->cpu;
+    u64 drops = t->stats.drops;
+    t->stats.dead_exits++;
+    c->gpr[REG_RIP] = from->rip;
+    c->cur = NULL;
+    struct block *to = blocks_find(t);
+    if (!to->native || drops != t->stats.drops)
+        return;
+    t->resume = to->entry;
+    if (to->page == from->page && to->flavour == from->flavour && to->mode == from->mode)
+        block_forward(t, from, to->entry);
 }
 
 /* The jump that brought us here must fault: as if it had not been carried out, it is left to its semantics. */
@@ -240,7 +269,7 @@ static void run_translated(struct translator *t)
         run_indirect(t, arg);
         break;
     case GLUE_DEAD:
-        c->gpr[REG_RIP] = t->blocks[arg]->rip;
+        run_dead(t, t->blocks[arg]);
         break;
     case GLUE_FAULT:
         run_fault(t, block_of(t, arg), arg % BLOCK_MAX);

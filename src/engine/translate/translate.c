@@ -118,6 +118,7 @@ static void stats(struct cpu *c, void (*emit)(void *opaque, const char *name, u6
         {"exits to link", t->stats.links},
         {"exits of indirect jumps", t->stats.indirect},
         {"exits for faults", t->stats.faults},
+        {"exits of dead blocks", t->stats.dead_exits},
         {"exits for requests", t->stats.requests},
         {"exits for kicks", t->stats.kicks},
         {"blocks run as lists", t->stats.lists},

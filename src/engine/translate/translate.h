@@ -2,9 +2,9 @@
  * The translator: x86-64 guest code to x86-64 host code. Internal to engine/translate. docs/translator.md tells how it
  * works and why.
  *
- * A block is a straight run of guest instructions within one page, decoded once and, in 64-bit mode, translated at
- * once. It is known by where its bytes are (host address), its linear address, the mode, and its flavour (below). Each
- * processor has a cache of its own blocks.
+ * A block is a straight run of guest instructions within one page, past conditional jumps forward, decoded once and, in
+ * 64-bit mode, translated at once. It is known by where its bytes are (host address), its linear address, the mode, and
+ * its flavour (below). Each processor has a cache of its own blocks.
  *
  * Valid: a block is as good as the generation of its page (mem/code.h). What entries lead to it:
  *   links within the page      patched jumps; the page is mapped, or the block that jumps would not run
@@ -24,8 +24,9 @@
 #define BLOCK_MAX       64 /* instructions; they are numbered block * BLOCK_MAX + n in GLUE_CALL and GLUE_FAULT */
 #define INSN_BYTES      15
 #define LINK_NONE       (~0u)
-#define LINKS           3 /* of a block: on, taken, and LINK_CROSS */
+#define LINKS           8 /* of a block: on, taken, LINK_CROSS, and from LINK_SIDE on the sides */
 #define LINK_CROSS      2 /* into its second page */
+#define LINK_SIDE       3 /* conditional jumps in the middle of the block */
 #define JUMP_BITS       12
 #define HASH_BITS       16
 #define PAGE_BITS       12
@@ -56,13 +57,14 @@ struct block {
     u8 misaligned;              /* accesses seen, up to UNALIGNED_MAX */
     u64 calls;                  /* bit n: instruction n is always left to its semantics */
     u64 unaligned;              /* bit n: instruction n was seen to access memory misaligned */
+    u64 exact;                  /* those of which that was known when the block was made */
     u64 relies;                 /* bit n: the code of instruction n must be come to from the one before it */
     u64 check, entry, end; /* host code: where indirect jumps come in, direct ones, and what a dead block jumps to */
     u64 body;              /* the first instruction's; entry, unless the block has two pages */
     struct link {
         u64 target; /* rip */
-        u64 hole;   /* host address of the displacement to patch, or 0 */
         u32 slot;   /* of WIN_SLOT, or LINK_NONE */
+        u16 hole;   /* offset from `check` of the displacement to patch, or 0 */
     } link[LINKS];
     /* For instruction n: at[n] is where its code begins, commit[n] the last host instruction before which it can be
      * begun anew. at[count] is where the jumps on begin. Offsets from `check`. */
@@ -107,7 +109,8 @@ struct translator {
     u8 native_flavour;     /* that windows lead to */
     struct mem_listener listener;
     struct {
-        u64 blocks, insns, calls, links, indirect, dead, requests, faults, kicks, steps, drops, stale, remade, lists;
+        u64 blocks, insns, calls, links, indirect, dead, dead_exits, requests, faults, kicks, steps, drops, stale,
+            remade, lists;
     } stats;
 };
 
@@ -123,6 +126,8 @@ struct block *blocks_single(struct translator *t);
 /* Blocks of pages whose code was changed die. */
 void blocks_settle(struct translator *t);
 void block_kill(struct translator *t, struct block *b);
+/* Whoever comes to a dead block goes on at this host address. */
+void block_forward(struct translator *t, const struct block *b, u64 host);
 /* Instruction n of b accessed memory misaligned. If that goes on, the block is made again with other checks. */
 void block_misaligned(struct translator *t, struct block *b, unsigned n);
 /* The slot for direct jumps to this address. LINK_NONE if there are none left. */
@@ -151,7 +156,7 @@ unsigned limit_room(const struct cpu *c, unsigned off, unsigned size);
 u64 code_linear(const struct cpu *c);
 u64 next_page(const struct cpu *c, u64 linear);
 
-/* Is it the last of its block? */
+/* Is it the last of its block, if it is not a conditional jump that the block goes on after? */
 bool block_ends(const struct insn *i);
 
 /* lower.c: makes b's code. False if it has no room. */
