@@ -300,7 +300,6 @@ struct branch {
     const char *name;
     const u8 *code, *end;
     unsigned flags; /* RFLAGS before */
-    bool open;
 };
 SNIPPET(jmp_short, "1: jmp 1b+0x7f");
 SNIPPET(jmp_near, ".byte 0xe9; .long 0x1000");
@@ -317,16 +316,16 @@ SNIPPET(call_mem, "call *(%rsi)");
 SNIPPET(ret_near, "ret");
 SNIPPET(ret_imm, "ret $0x38");
 static const struct branch relative[] = {
-    {"jmp rel8", jmp_short, jmp_short_end, 0, true},   {"jmp rel32", jmp_near, jmp_near_end, 0, true},
-    {"jz rel8", jz_short, jz_short_end, 0x40, true},   {"jz rel32", jz_near, jz_near_end, 0x40, true},
-    {"call rel32", call_near, call_near_end, 0, true}, {"loop", loop_short, loop_short_end, 0, true},
-    {"jrcxz", jrcxz_short, jrcxz_short_end, 0, true},
+    {"jmp rel8", jmp_short, jmp_short_end, 0},   {"jmp rel32", jmp_near, jmp_near_end, 0},
+    {"jz rel8", jz_short, jz_short_end, 0x40},   {"jz rel32", jz_near, jz_near_end, 0x40},
+    {"call rel32", call_near, call_near_end, 0}, {"loop", loop_short, loop_short_end, 0},
+    {"jrcxz", jrcxz_short, jrcxz_short_end, 0},
 };
 static const struct branch indirect[] = {
-    {"jmp reg", jmp_reg, jmp_reg_end, 0, false},    {"jmp r14", jmp_reg14, jmp_reg14_end, 0, false},
-    {"call reg", call_reg, call_reg_end, 0, false}, {"jmp mem", jmp_mem, jmp_mem_end, 0, false},
-    {"call mem", call_mem, call_mem_end, 0, false}, {"ret", ret_near, ret_near_end, 0, false},
-    {"ret imm", ret_imm, ret_imm_end, 0, false},
+    {"jmp reg", jmp_reg, jmp_reg_end, 0},    {"jmp r14", jmp_reg14, jmp_reg14_end, 0},
+    {"call reg", call_reg, call_reg_end, 0}, {"jmp mem", jmp_mem, jmp_mem_end, 0},
+    {"call mem", call_mem, call_mem_end, 0}, {"ret", ret_near, ret_near_end, 0},
+    {"ret imm", ret_imm, ret_imm_end, 0},
 };
 
 /* The stack is hot, so that CALL can push. */
@@ -374,8 +373,7 @@ static void bad_targets(void)
                                   0x1000000000000 | CODE};
     for (unsigned user = 0; user < 2; user++) {
         for (unsigned n = 0; n < sizeof(relative) / sizeof(relative[0]); n++)
-            if (!relative[n].open)
-                branch_faults(&relative[n], LOW_TOP + 0xfc0, LOW_TOP + PAGE, user);
+            branch_faults(&relative[n], LOW_TOP + 0xfc0, LOW_TOP + PAGE, user);
         for (unsigned n = 0; n < sizeof(indirect) / sizeof(indirect[0]); n++)
             for (unsigned k = 0; k < sizeof(targets) / sizeof(targets[0]); k++)
                 branch_faults(&indirect[n], CODE + 0x40, targets[k], user);

@@ -135,7 +135,6 @@ static void undisturbed(const char *name, const u8 *from, const u8 *end, bool us
 /* A store must not be there while its instruction still counts as not begun. */
 SNIPPET(half_stos, "1: .rept 16; movb $0,(%rdi); stosb; dec %rdi; .endr; dec %r9; jnz 1b");
 SNIPPET(half_movs, "1: .rept 16; movb $0,(%rdi); movsb; dec %rdi; dec %rsi; .endr; dec %r9; jnz 1b");
-static const bool half_done_open[2] = {true, true};
 static void half_done(const u8 *from, const u8 *end, const char *name)
 {
     struct probe p;
@@ -378,16 +377,14 @@ void test(void)
     on_vector(TIMER, timer);
     for (unsigned user = 0; user < 2; user++) {
         undisturbed("mix", mix, mix_end, user, 60000);
-        undisturbed("moves", moves, moves_end, user, 2000);
+        undisturbed("moves", moves, moves_end, user, 20000);
         if (probe_has(7, 1, 5))
             undisturbed("vectors", vectors, vectors_end, user, 300000);
     }
     if (probe_has(7, 1, 20))
         undisturbed("kernel", kernel, kernel_end, false, 40000);
-    if (!half_done_open[0])
-        half_done(half_stos, half_stos_end, "STOS");
-    if (!half_done_open[1])
-        half_done(half_movs, half_movs_end, "MOVS");
+    half_done(half_stos, half_stos_end, "STOS");
+    half_done(half_movs, half_movs_end, "MOVS");
     shadow();
     bad_stacks();
     single_steps();
