@@ -211,7 +211,7 @@ static void settle_write(struct cpu *c, struct mem_page *page, unsigned off, uns
     t->code_page = page;
     t->stats.code_hits++;
     atomic_fetch_or(&c->request, REQ_BLOCK);
-    mem_tell_code(c->mem);
+    mem_tell_code(c->mem, page);
 }
 
 /* A device may have changed the map: this processor sees it with its next access. */
@@ -480,7 +480,7 @@ void mmu_settle_code(struct cpu *c)
         return;
     world_exclusive(c->world, c);
     mem_code_unmark(t->code_page);
-    mem_tell_code(c->mem);
+    mem_tell_code(c->mem, t->code_page);
     world_exclusive_end(c->world, c);
     t->code_hits = 0;
     t->stats.code_unmarks++;

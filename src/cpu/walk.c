@@ -103,7 +103,7 @@ static bool step_set(struct cpu *c, struct step *s, u64 flags, unsigned size)
         return false;
     mem_dirty_mark(s->page, mem_dirty_clients(c->mem));
     if (unlikely(s->page->code) && mem_code_written(s->page, s->pa % MEM_PAGE_SIZE, size))
-        mem_tell_code(c->mem);
+        mem_tell_code(c->mem, s->page);
     return true;
 }
 

@@ -61,7 +61,7 @@ static void ram_written(struct mem_space *s, const struct mem_range *r, u64 addr
     struct mem_page *p = range_write_page(r, addr);
     mem_dirty_mark(p, mem_dirty_clients(s));
     if (mem_code_written(p, addr % MEM_PAGE_SIZE, len))
-        mem_tell_code(s);
+        mem_tell_code(s, p);
 }
 
 static unsigned ops_min(const struct mem_window_ops *ops)

@@ -334,7 +334,7 @@ void mem_rom_written(struct mem_space *s, const u8 *host, u64 len)
             if (n > end - off)
                 n = end - off;
             if (mem_code_written(&rom->pages[off / MEM_PAGE_SIZE], off % MEM_PAGE_SIZE, (unsigned)n))
-                mem_tell_code(s);
+                mem_tell_code(s, &rom->pages[off / MEM_PAGE_SIZE]);
         }
     }
 }
@@ -363,14 +363,14 @@ u64 mem_a20_mask(const struct mem_space *s)
     return atomic_load_explicit(&s->a20_mask, memory_order_relaxed);
 }
 
-void mem_tell_code(struct mem_space *s)
+void mem_tell_code(struct mem_space *s, struct mem_page *page)
 {
     pthread_mutex_lock(&s->listener_lock);
     list_for_each(node, &s->listeners)
     {
         struct mem_listener *l = container_of(node, struct mem_listener, node);
         if (l->code_written)
-            l->code_written(l->opaque);
+            l->code_written(l->opaque, page);
     }
     pthread_mutex_unlock(&s->listener_lock);
 }

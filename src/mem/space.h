@@ -104,11 +104,12 @@ u64 mem_a20_mask(const struct mem_space *s);
 struct mem_listener {
     struct list node;
     void (*changed)(void *opaque);      /* must not block or change the map */
-    void (*code_written)(void *opaque); /* a store hit code that an engine has marked (mem/code.h); may be NULL */
+    /* A store hit code in this page that an engine has marked (mem/code.h), or the page was unmarked; may be NULL. */
+    void (*code_written)(void *opaque, struct mem_page *page);
     void *opaque;
 };
 /* Calls code_written of all listeners: by whoever got true from mem_code_written, or unmarked a page. */
-void mem_tell_code(struct mem_space *s);
+void mem_tell_code(struct mem_space *s, struct mem_page *page);
 /* With or without the machine lock; not from a listener. */
 void mem_on_change(struct mem_space *s, struct mem_listener *l);
 void mem_on_change_remove(struct mem_space *s, struct mem_listener *l);

@@ -77,11 +77,22 @@ static u64 block_hash(const u8 *guest, u64 rip)
 
 /* ------ pages ------ */
 
-struct code_page *page_of(struct translator *t, struct mem_page *page)
+static struct code_page **page_slot(const struct translator *t, const struct mem_page *page)
 {
-    struct code_page **slot = &t->pages[(u64)page * GOLDEN >> (64 - PAGE_BITS)], *p = *slot;
+    return &t->pages[(u64)page * GOLDEN >> (64 - PAGE_BITS)];
+}
+
+static struct code_page *page_known(const struct translator *t, const struct mem_page *page)
+{
+    struct code_page *p = *page_slot(t, page);
     while (p && p->page != page)
         p = p->next;
+    return p;
+}
+
+struct code_page *page_of(struct translator *t, struct mem_page *page)
+{
+    struct code_page **slot = page_slot(t, page), *p = page_known(t, page);
     if (p)
         return p;
     p = meta_take(t, sizeof(*p));
@@ -133,6 +144,28 @@ void block_misaligned(struct translator *t, struct block *b, unsigned n)
     t->stats.remade++;
 }
 
+static struct barren *barren_of(struct translator *t, u64 rip)
+{
+    return &t->barren[rip * GOLDEN >> (64 - MISALIGNED_BITS)];
+}
+
+void block_accessed(struct translator *t, struct block *b, unsigned n, bool entry)
+{
+    struct barren *r = barren_of(t, b->rip);
+    bool forced = b->forced >> n & 1;
+    if (entry != forced || b->barren == UINT8_MAX)
+        return;
+    u8 doubt = r->rip == b->rip ? r->doubt : 0;
+    if (++b->barren != (forced ? FRUITFUL_MAX : BARREN_MAX << doubt))
+        return;
+    *r = (struct barren){.rip = b->rip, .insns = b->forced ^ BIT64(n), .doubt = doubt};
+    if (forced && doubt < DOUBT_MAX)
+        r->doubt++;
+    b->barren = UINT8_MAX;
+    block_kill(t, b);
+    t->stats.remade++;
+}
+
 void page_settle(struct translator *t, struct code_page *p)
 {
     u32 gen = mem_code_gen(p->page);
@@ -147,10 +180,38 @@ void page_settle(struct translator *t, struct code_page *p)
     p->first = p->second = NULL;
 }
 
-void blocks_settle(struct translator *t)
+void blocks_note(struct translator *t, struct mem_page *page)
+{
+    pthread_mutex_lock(&t->changed.lock);
+    unsigned count = t->changed.count;
+    if (count < CHANGED_MAX)
+        t->changed.page[count] = page;
+    if (count <= CHANGED_MAX)
+        t->changed.count++;
+    pthread_mutex_unlock(&t->changed.lock);
+}
+
+static void settle_all(struct translator *t)
 {
     for (size_t n = 0; n < (size_t)1 << PAGE_BITS; n++) {
         for (struct code_page *p = t->pages[n]; p; p = p->next)
+            page_settle(t, p);
+    }
+}
+
+void blocks_settle(struct translator *t)
+{
+    struct mem_page *page[CHANGED_MAX];
+    pthread_mutex_lock(&t->changed.lock);
+    unsigned count = t->changed.count;
+    t->changed.count = 0;
+    memcpy(page, t->changed.page, sizeof(page));
+    pthread_mutex_unlock(&t->changed.lock);
+    if (count > CHANGED_MAX)
+        settle_all(t);
+    for (unsigned n = 0; n < count && count <= CHANGED_MAX; n++) {
+        struct code_page *p = page_known(t, page[n]);
+        if (p)
             page_settle(t, p);
     }
     t->resume = 0;
@@ -310,9 +371,12 @@ static void block_init(struct translator *t, struct block *b, const u8 *guest)
 {
     const struct cpu *c = t->cpu;
     const struct misaligned *m = misaligned_of(t, c->gpr[REG_RIP]);
+    const struct barren *r = barren_of(t, c->gpr[REG_RIP]);
     *b = (struct block){.guest = guest, .rip = c->gpr[REG_RIP], .mode = c->mode, .flavour = t->flavour};
     if (m->rip == b->rip)
         b->unaligned = b->exact = m->insns;
+    if (r->rip == b->rip)
+        b->forced = r->insns;
 }
 
 struct block *blocks_single(struct translator *t)

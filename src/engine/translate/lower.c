@@ -97,7 +97,8 @@ static void lower_insn(struct lower *l, const struct insn *i)
         l->held = 0;
     l->b->at[l->n] = l->b->commit[l->n] = (u16)len;
     struct link before[2] = {l->b->link[0], l->b->link[1]};
-    if (copies(l, i) && (lower_flow(l, i) || lower_system(l, i) || lower_copy(l, i)))
+    bool forced = l->b->forced >> l->n & 1;
+    if (!forced && copies(l, i) && (lower_flow(l, i) || lower_system(l, i) || lower_copy(l, i)))
         return;
     l->e.len = len;
     l->cold_count = cold;

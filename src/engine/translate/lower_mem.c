@@ -271,13 +271,6 @@ bool lower_address(struct lower *l, const struct operand *o, enum address_want w
     return true;
 }
 
-/* Moves that compilers use where they do not know the alignment. */
-static bool often_misaligned(const struct insn *i)
-{
-    const struct isa_row *row = &isa_rows[i->row];
-    return row->attrs & (A_SSE | A_AVX) && insn_mem_size(i) >= 16;
-}
-
 struct operand operand_of(const struct lower *l, const struct insn *i)
 {
     return (struct operand){
@@ -290,7 +283,7 @@ struct operand operand_of(const struct lower *l, const struct insn *i)
         .disp = i->disp,
         .size = insn_mem_size(i),
         .enforced = isa_rows[i->row].attrs & A_ALIGN,
-        .exact = often_misaligned(i) || l->b->unaligned >> l->n & 1,
+        .exact = l->b->unaligned >> l->n & 1,
     };
 }
 

@@ -140,7 +140,7 @@ static void access(struct planner *p, enum plan_access which, struct key key, i6
     struct place *place = &p->plan->at[p->n][which];
     if (s && p->grouping)
         group_access(p, s, which, at, size);
-    else if (s && place->role == ROLE_ALONE && size > 1 && size <= 8)
+    else if (s && place->role == ROLE_ALONE && size > 1)
         align_access(p, s, place, at, size);
 }
 

@@ -82,21 +82,6 @@ static void run_on(struct translator *t, struct block *b, unsigned n)
         t->resume = b->check + b->at[n + 1];
 }
 
-/* Instruction n by its semantics, and those after it for which the block has nothing else. */
-static void run_calls(struct translator *t, struct block *b, unsigned n)
-{
-    struct cpu *c = t->cpu;
-    c->gpr[REG_RIP] = b->rip;
-    for (;; n++) {
-        t->stats.calls++;
-        if (!run_insn(t, b, n))
-            return;
-        if (n + 1u == b->count || !(b->calls >> (n + 1) & 1) || requests(c))
-            break;
-    }
-    run_on(t, b, n);
-}
-
 /* Where an instruction that lower_flow.c knows accesses the stack: relative to RSP, or to RBP. */
 static u64 stack_address(const struct cpu *c, const struct insn *i)
 {
@@ -133,6 +118,55 @@ static unsigned data_addresses(const struct translator *t, const struct insn *i,
     return count;
 }
 
+static bool writes_memory(const struct insn *i)
+{
+    const struct isa_row *row = &isa_rows[i->row];
+    for (unsigned n = 0; n < row->operands; n++) {
+        unsigned slot = isa_kinds[row->operand[n].kind].slot;
+        if (row->operand[n].access & ACC_W && ((slot == SLOT_RM && i->mem) || slot == SLOT_DI))
+            return true;
+    }
+    return false;
+}
+
+/* Do the pages that the instruction accessed have what a window's entry needs? */
+static bool has_entries(const struct cpu *c, const struct insn *i, const u64 *linear, unsigned count)
+{
+    bool write = writes_memory(i), all = true;
+    for (unsigned k = 0; k < count; k++) {
+        const struct tlb_entry *e = &c->tlb->set[c->mmu_index][mmu_slot(linear[k])];
+        u64 tag = (linear[k] & MEM_PAGE_MASK) | c->tlb->asid;
+        all &= e->read == tag && (!write || e->write == tag);
+    }
+    return all;
+}
+
+/* An instruction that is left to its semantics because its page had no entry again and again. */
+static bool run_forced(struct translator *t, struct block *b, unsigned n)
+{
+    struct cpu *c = t->cpu;
+    u64 linear[2];
+    unsigned count = data_addresses(t, &b->insn[n], linear);
+    bool next = run_insn(t, b, n);
+    block_accessed(t, b, n, has_entries(c, &b->insn[n], linear, count));
+    return next;
+}
+
+/* Instruction n by its semantics, and those after it for which the block has nothing else. */
+static void run_calls(struct translator *t, struct block *b, unsigned n)
+{
+    struct cpu *c = t->cpu;
+    c->gpr[REG_RIP] = b->rip;
+    for (;; n++) {
+        t->stats.calls++;
+        if (!(b->forced >> n & 1 ? run_forced(t, b, n) : run_insn(t, b, n)))
+            return;
+        if (n + 1u == b->count || !(b->calls >> (n + 1) & 1) || requests(c))
+            break;
+    }
+    run_on(t, b, n);
+}
+
 /* The host faulted: the slow way, after which the pages it touched may have entries. */
 static void run_fault(struct translator *t, struct block *b, unsigned n)
 {
@@ -141,9 +175,10 @@ static void run_fault(struct translator *t, struct block *b, unsigned n)
     t->stats.faults++;
     c->gpr[REG_RIP] = b->rip;
     unsigned count = data_addresses(t, &b->insn[n], linear);
-    bool next = run_insn(t, b, n);
+    bool next = run_insn(t, b, n), entry = has_entries(c, &b->insn[n], linear, count);
     for (unsigned k = 0; k < count; k++)
         windows_fill(t->windows, linear[k]);
+    block_accessed(t, b, n, entry);
     if (next)
         run_on(t, b, n);
 }

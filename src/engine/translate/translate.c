@@ -27,9 +27,11 @@ static void map_changed(void *opaque)
 }
 
 /* Any thread: somebody wrote to code. */
-static void code_written(void *opaque)
+static void code_written(void *opaque, struct mem_page *page)
 {
-    cpu_request(opaque, REQ_BLOCK);
+    struct cpu *c = opaque;
+    blocks_note(c->engine, page);
+    cpu_request(c, REQ_BLOCK);
 }
 
 static void kick(struct cpu *c)
@@ -44,6 +46,7 @@ static void release(struct translator *t)
     windows_destroy(t->windows);
     code_destroy(t->area);
     trap_destroy(t->trap);
+    (void)pthread_mutex_destroy(&t->changed.lock);
     free(t);
 }
 
@@ -68,6 +71,7 @@ static int attach(struct cpu *c, struct error *err)
     if (!t)
         return error_set(err, -ENOMEM, "out of memory for the translator of processor %u", c->id);
     t->cpu = c;
+    (void)pthread_mutex_init(&t->changed.lock, NULL);
     int status = prepare(t, err);
     if (status) {
         release(t);

@@ -35,6 +35,10 @@
 #define CODE_BYTES      MiB(64)
 #define META_BYTES      MiB(192)
 #define BLOCKS_MAX      (1u << 20)
+#define CHANGED_MAX     16
+#define BARREN_MAX      8
+#define FRUITFUL_MAX    64
+#define DOUBT_MAX       4
 #define UNALIGNED_MAX   8 /* misaligned accesses by one block before it is made again with other checks */
 
 /* What of the processor's state translated code takes for granted. */
@@ -55,8 +59,10 @@ struct block {
     u8 count, mode, flavour;
     bool native, dead, runs_on; /* runs_on: the last instruction is no branch */
     u8 misaligned;              /* accesses seen, up to UNALIGNED_MAX */
+    u8 barren;                  /* faults after which there still was no window entry; or calls after which there was */
     u64 calls;                  /* bit n: instruction n is always left to its semantics */
     u64 unaligned;              /* bit n: instruction n was seen to access memory misaligned */
+    u64 forced;                 /* bit n: instruction n accesses what has no window entry, and is left to semantics */
     u64 exact;                  /* those of which that was known when the block was made */
     u64 relies;                 /* bit n: the code of instruction n must be come to from the one before it */
     u64 check, entry, end; /* host code: where indirect jumps come in, direct ones, and what a dead block jumps to */
@@ -102,12 +108,21 @@ struct translator {
     struct misaligned {
         u64 rip, insns; /* bit n: instruction n of the block there accesses memory misaligned */
     } misaligned[1 << MISALIGNED_BITS];
+    struct barren {
+        u64 rip, insns; /* bit n: instruction n of the block there is left to semantics */
+        u8 doubt;       /* how often that was wrong */
+    } barren[1 << MISALIGNED_BITS];
     struct block *scratch; /* what is not cached */
     struct block *now;     /* c->cur is in it */
     u64 resume;            /* host address to go on at, or 0: look rip up */
     u8 flavour;            /* of the code that may run now */
     u8 native_flavour;     /* that windows lead to */
     struct mem_listener listener;
+    struct {
+        pthread_mutex_t lock;
+        unsigned count; /* more than CHANGED_MAX: not all were noted */
+        struct mem_page *page[CHANGED_MAX];
+    } changed; /* pages whose code was, since blocks_settle */
     struct {
         u64 blocks, insns, calls, links, indirect, dead, dead_exits, requests, faults, kicks, steps, drops, stale,
             remade, lists;
@@ -123,6 +138,8 @@ int blocks_drop(struct translator *t, struct error *err);
 struct block *blocks_find(struct translator *t);
 /* A block of the one instruction at rip, not cached and not translated. */
 struct block *blocks_single(struct translator *t);
+/* Any thread: code in this page was changed. */
+void blocks_note(struct translator *t, struct mem_page *page);
 /* Blocks of pages whose code was changed die. */
 void blocks_settle(struct translator *t);
 void block_kill(struct translator *t, struct block *b);
@@ -130,6 +147,9 @@ void block_kill(struct translator *t, struct block *b);
 void block_forward(struct translator *t, const struct block *b, u64 host);
 /* Instruction n of b accessed memory misaligned. If that goes on, the block is made again with other checks. */
 void block_misaligned(struct translator *t, struct block *b, unsigned n);
+/* Instruction n of b was carried out by its semantics, because the host faulted or it is one of b->forced: does the
+ * page have a window entry now? If it mostly does or mostly does not, the block is made again accordingly. */
+void block_accessed(struct translator *t, struct block *b, unsigned n, bool entry);
 /* The slot for direct jumps to this address. LINK_NONE if there are none left. */
 u32 block_slot(struct translator *t, u64 target);
 /* A slot of its own for something at this address. */
