@@ -18,6 +18,7 @@
 
 #include "engine/engine.h"
 #include "engine/translate/glue.h"
+#include "engine/translate/stats.h"
 #include "engine/translate/window.h"
 #include "host/trap.h"
 
@@ -29,8 +30,6 @@
 #define PAGE_BITS       12
 #define SLOT_BITS       17
 #define MISALIGNED_BITS 10
-#define CODE_BYTES      MiB(64)
-#define META_BYTES      MiB(192)
 #define BLOCKS_MAX      (1u << 20)
 #define UNALIGNED_MAX   8 /* misaligned accesses by one block before it is made again with other checks */
 
@@ -89,25 +88,27 @@ struct translator {
     } * slots;
     u32 slots_used[2];
     u8 *meta;
-    u64 meta_used;
+    u64 meta_used, meta_size;
     struct block *jump[1 << JUMP_BITS];
     struct misaligned {
         u64 rip, insns; /* bit n: instruction n of the block there accesses memory misaligned */
     } misaligned[1 << MISALIGNED_BITS];
-    struct block *scratch; /* what is not cached */
-    struct block *now;     /* c->cur is in it */
-    u64 resume;            /* host address to go on at, or 0: look rip up */
-    u8 flavour;            /* of the code that may run now */
-    u8 native_flavour;     /* that windows lead to */
+    struct block *scratch;     /* what is not cached */
+    struct block *now;         /* c->cur is in it */
+    u64 resume;                /* host address to go on at, or 0: look rip up */
+    u8 flavour;                /* of the code that may run now */
+    u8 native_flavour;         /* that windows lead to */
+    struct perf_map *perf_map; /* or NULL */
+    struct check *check;       /* check.h; NULL: not asked for */
     struct mem_listener listener;
-    struct {
-        u64 blocks, insns, calls, links, indirect, dead, requests, faults, kicks, steps, drops, stale, remade, lists;
-    } stats;
+    struct stats stats;
 };
 
 /* block.c */
 bool blocks_create(struct translator *t);
 void blocks_destroy(struct translator *t);
+/* Bytes that its tables take in any case; t->meta_size, set by the caller, is what it uses for blocks. */
+#define BLOCKS_FIXED MiB(4)
 /* Forgets everything. */
 int blocks_drop(struct translator *t, struct error *err);
 /* The block at rip; raises what fetching and decoding raise. */
@@ -123,6 +124,8 @@ void block_misaligned(struct translator *t, struct block *b, unsigned n);
 u32 block_slot(struct translator *t, u64 target);
 /* The block whose code has this address, or NULL. */
 struct block *block_by_code(const struct translator *t, u64 host);
+/* fault.c: the instruction that the address in its code belongs to; count for the jumps after the last. */
+unsigned block_insn(const struct block *b, u64 host);
 
 /* Is it the last of its block? */
 bool block_ends(const struct insn *i);
