@@ -47,6 +47,8 @@ static void tell_end(const struct ring3_end *end)
         message("the guest asked for a reset: ended by --no-reboot");
     else if (end->reason == RING3_SHUTDOWN)
         message("the guest ran into a triple fault: ended by --no-reboot");
+    else if (end->reason == RING3_CHECK_FAILED)
+        message("ended by --check");
 }
 
 static int run_machine(struct ring3_vm *vm, const struct run_switches *sw)
@@ -88,6 +90,8 @@ static int run_config(int argc, char **argv, struct ring3_config *cfg)
         help();
         return EXIT_GOOD;
     }
+    if (sw.stats && ring3_config_set(cfg, "timing", "on", &err))
+        return complain(RING3_FAILED, &err);
     ring3_config_log(cfg, RING3_INFO, log_line, NULL);
     status = ring3_vm_create(cfg, &vm, &err);
     return status ? complain(status, &err) : run_machine(vm, &sw);
@@ -128,6 +132,7 @@ static void help(void)
            "  1         the host refused memory, threads or the like\n"
            "  2         bad options, or a file that cannot be used\n"
            "  3         triple fault under --no-reboot\n"
+           "  4         --check found a difference\n"
            "  odd       (VALUE << 1) | 1 after a debug exit\n"
            "  128 + n   ended by signal n; 159 by the sandbox, with a line that says why\n");
 }

@@ -103,16 +103,18 @@ int ring3_vm_create(const struct ring3_config *cfg, struct ring3_vm **out, struc
 void ring3_vm_destroy(struct ring3_vm *vm);
 
 enum ring3_reason {
-    RING3_POWER_OFF,  /* the guest switched itself off */
-    RING3_DEBUG_EXIT, /* the guest wrote to the debug exit device */
-    RING3_RESET,      /* the guest asked for a reset under no-reboot */
-    RING3_SHUTDOWN,   /* the guest ran into a triple fault under no-reboot */
-    RING3_STOPPED,    /* ring3_vm_stop, or Ctrl-a x on the terminal */
+    RING3_POWER_OFF,    /* the guest switched itself off */
+    RING3_DEBUG_EXIT,   /* the guest wrote to the debug exit device */
+    RING3_RESET,        /* the guest asked for a reset under no-reboot */
+    RING3_SHUTDOWN,     /* the guest ran into a triple fault under no-reboot */
+    RING3_STOPPED,      /* ring3_vm_stop, or Ctrl-a x on the terminal */
+    RING3_CHECK_FAILED, /* the option "check" found a difference, which was logged */
 };
 
 struct ring3_end {
     enum ring3_reason reason;
-    /* What a command should return: 0; (value << 1) | 1 after a debug exit; 3 after a triple fault. 0 to 255. */
+    /* What a command should return: 0; (value << 1) | 1 after a debug exit; 3 after a triple fault; 4 after a failed
+     * check. 0 to 255. */
     int exit_status;
 };
 

@@ -234,7 +234,7 @@ int ring3_vm_run(struct ring3_vm *v, struct ring3_end *end, struct ring3_error *
     static const struct ring3_end ends[] = {
         [VM_END_POWER_OFF] = {RING3_POWER_OFF, 0}, [VM_END_DEBUG_EXIT] = {RING3_DEBUG_EXIT, 0},
         [VM_END_RESET] = {RING3_RESET, 0},         [VM_END_SHUTDOWN] = {RING3_SHUTDOWN, 3},
-        [VM_END_STOPPED] = {RING3_STOPPED, 0},
+        [VM_END_STOPPED] = {RING3_STOPPED, 0},     [VM_END_FAILED] = {RING3_CHECK_FAILED, 4},
     };
     struct error why = {0};
     struct vm_end ended;

@@ -438,6 +438,23 @@ void mmu_rmw_done(struct cpu *c, u64 linear, unsigned size)
         cpu_debug_data(c, linear, size, true);
 }
 
+u8 *mmu_plain_host(struct cpu *c, u64 linear, unsigned size, enum mmu_access a)
+{
+    unsigned index = c->mmu_index;
+    struct walk w;
+    struct mmu_target t;
+    if (in_page(linear, size) < size)
+        return NULL;
+    if (!has_tag(c, index, linear, a)) {
+        if (!canonical(c, linear) || !walk_linear(c, linear, index, a, true, &w))
+            return NULL;
+        c->tlb->stats.walks++;
+        target_of(c, w.pa, &t);
+        fill(c, index, linear, a, &w, &t);
+    }
+    return has_tag(c, index, linear, a) ? tagged_host(c, index, linear) : NULL;
+}
+
 /* Fetches do not depend on SMAP or alignment checks. */
 static unsigned fetch_index(const struct cpu *c)
 {

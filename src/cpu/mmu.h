@@ -127,6 +127,12 @@ void *mmu_rmw_host(struct cpu *c, unsigned index, u64 linear, unsigned size);
 void mmu_rmw_done(struct cpu *c, u64 linear, unsigned size);
 
 /*
+ * Host address of data within one page that the access would reach by a tag, which is filled in if the page may have
+ * one; NULL where the access faults or goes the slow way. Sets the accessed and dirty bits that the access owes.
+ */
+u8 *mmu_plain_host(struct cpu *c, u64 linear, unsigned size, enum mmu_access a);
+
+/*
  * Where instruction bytes come from: the host address of the byte at `linear` and, in *page and *pa, its RAM or ROM
  * page and physical address. NULL if it is not memory (a window: use mmu_fetch_bytes, never cached). Raises #PF or #GP
  * with fetch semantics.

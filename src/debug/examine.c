@@ -169,9 +169,29 @@ static void run_disassemble(struct command_call *call)
     show_insns(call->out, &r, addr, count < COUNT_MAX ? count : COUNT_MAX);
 }
 
+static void show_line(void *opaque, const char *line)
+{
+    fprintf(opaque, "%s\n", line);
+}
+
+/* The same address as `disassemble`. */
+static void run_code(struct command_call *call)
+{
+    const struct cpu *c = command_cpu(call, 1);
+    u64 addr;
+    if (!c)
+        return;
+    addr = cpu_rip(c);
+    if (call->argc > 0 && !command_value(call, c, call->argv[0], &addr))
+        return;
+    if (!vm_show_code(call->vm, c->id, addr, show_line, call->out))
+        fprintf(call->out, "engine %s makes no code\n", vm_engine_name(call->vm));
+}
+
 const struct command commands_examine[] = {
     {"x", "/FORMAT ADDRESS [CPU]", "guest memory at a linear address: x /8xg $rsp", true, run_x},
     {"xp", "/FORMAT ADDRESS [CPU]", "the same at a physical address", true, run_xp},
     {"disassemble", "[ADDRESS [COUNT [CPU]]]", "instructions, from the next one on", true, run_disassemble},
+    {"code", "[ADDRESS [CPU]]", "translated blocks with the address: guest and host code", true, run_code},
     {0},
 };

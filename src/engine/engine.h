@@ -8,9 +8,20 @@
 #include "base/error.h"
 #include "cpu/cpu.h"
 
+struct perf_map;
+
 enum engine_exit {
     ENGINE_STOPPED,  /* REQ_STOP was taken */
     ENGINE_SHUTDOWN, /* triple fault: the machine resets or ends */
+    ENGINE_FAILED,   /* engine_config.check found a difference, which is logged: the machine ends */
+};
+
+/* What is asked of an engine beside its work. Pointers outlive the engine's processors. */
+struct engine_config {
+    bool check;                /* hold each stretch of guest code against the semantics of its instructions */
+    bool timing;               /* measure where the time goes, for stats */
+    struct perf_map *perf_map; /* where to name code that is made (host/perf_map.h); NULL: nowhere */
+    u64 memory;                /* bytes of host memory for all processors together; 0: the engine's own choice */
 };
 
 struct engine_ops {
@@ -18,8 +29,8 @@ struct engine_ops {
     const char *text; /* one line for help */
     /* 0 if it can run here, or a negative status with the reason. */
     int (*probe)(struct error *err);
-    /* Sets c->engine. */
-    int (*attach)(struct cpu *c, struct error *err);
+    /* Sets c->engine. Fails for what it cannot do of what is asked. */
+    int (*attach)(struct cpu *c, const struct engine_config *cfg, struct error *err);
     void (*detach)(struct cpu *c);
     /* On the processor's own thread. */
     enum engine_exit (*run)(struct cpu *c);
@@ -27,6 +38,9 @@ struct engine_ops {
     void (*flush)(struct cpu *c);
     /* Counters as "name value" lines. */
     void (*stats)(struct cpu *c, void (*emit)(void *opaque, const char *name, u64 value), void *opaque);
+    /* What was made of the guest code at linear address `rip`, as lines for a person. In an exclusive section. NULL
+     * where nothing is made. */
+    void (*show_code)(struct cpu *c, u64 rip, void (*line)(void *opaque, const char *text), void *opaque);
 };
 
 /* In order of preference for auto; NULL-terminated. */

@@ -1,18 +1,14 @@
 /*
- * Code memory: one memfd, mapped once to write and once to run.
+ * Code memory: one anonymous shared mapping, seen once to write and once to run. No memfd: Linux perf names code in
+ * anonymous memory only (host/perf_map.h), and some hosts refuse code in memfds.
  */
 #include "host/code.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include "base/bits.h"
-
-#ifndef MFD_EXEC
-#define MFD_EXEC 0x10u
-#endif
 
 #define CODE_ALIGN 16
 
@@ -22,26 +18,17 @@ struct code_area {
     size_t size, used;
 };
 
-/* Kernels from 6.3 on may be set to refuse code in memfds that were not asked for with MFD_EXEC; older ones do not know
- * the flag. */
-static int open_memfd(void)
+/* Of a shared mapping, mremap with an old size of 0 makes a second view. */
+static int map_views(struct code_area *a)
 {
-    int fd = memfd_create("ring3-code", MFD_CLOEXEC | MFD_EXEC);
-    if (fd < 0 && errno == EINVAL)
-        fd = memfd_create("ring3-code", MFD_CLOEXEC);
-    return fd;
-}
-
-static int map_views(struct code_area *a, int fd)
-{
-    if (ftruncate(fd, (off_t)a->size) < 0)
-        return -errno;
-    void *write = mmap(NULL, a->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    void *write = mmap(NULL, a->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (write == MAP_FAILED)
         return -errno;
-    void *run = mmap(NULL, a->size, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
-    if (run == MAP_FAILED) {
+    void *run = mremap(write, 0, a->size, MREMAP_MAYMOVE);
+    if (run == MAP_FAILED || mprotect(run, a->size, PROT_READ | PROT_EXEC)) {
         int status = -errno;
+        if (run != MAP_FAILED)
+            munmap(run, a->size);
         munmap(write, a->size);
         return status;
     }
@@ -58,10 +45,7 @@ struct code_area *code_create(size_t size, struct error *err)
         return NULL;
     }
     a->size = align_up(size, 4096);
-    int fd = open_memfd();
-    int status = fd < 0 ? -errno : map_views(a, fd);
-    if (fd >= 0)
-        close(fd);
+    int status = map_views(a);
     if (status) {
         error_set(err, status, "the host gives no memory for code: %s", strerror(-status));
         free(a);

@@ -119,6 +119,11 @@ static int do_stop(struct vm *vm, struct vm_end *end, struct error *err)
     return end_with(end, VM_END_STOPPED, 0);
 }
 
+static int do_failed(struct vm *vm, struct vm_end *end, struct error *err)
+{
+    return end_with(end, VM_END_FAILED, 0);
+}
+
 static int do_owner_reset(struct vm *vm, struct vm_end *end, struct error *err)
 {
     struct world *world = machine_world(vm->machine);
@@ -204,9 +209,11 @@ static const struct {
     u32 todo;
     todo_fn *act;
 } acts[] = {
-    {TODO_DEBUG_EXIT, do_debug_exit}, {TODO_POWER_OFF, do_power_off}, {TODO_STOP, do_stop},
-    {TODO_SHUTDOWN, do_shutdown},     {TODO_RESET, do_reset},         {TODO_OWNER_RESET, do_owner_reset},
-    {TODO_PAUSE, do_pause},           {TODO_CONTINUE, do_continue},   {TODO_WORK, do_work},
+    {TODO_FAILED, do_failed},           {TODO_DEBUG_EXIT, do_debug_exit},
+    {TODO_POWER_OFF, do_power_off},     {TODO_STOP, do_stop},
+    {TODO_SHUTDOWN, do_shutdown},       {TODO_RESET, do_reset},
+    {TODO_OWNER_RESET, do_owner_reset}, {TODO_PAUSE, do_pause},
+    {TODO_CONTINUE, do_continue},       {TODO_WORK, do_work},
 };
 
 /* The next thing to do, taken; waits for one. */
@@ -228,7 +235,7 @@ static todo_fn *todo_take(struct vm *vm)
 /* After each thing done, unless the machine is paused or more is waiting that took the processors out. */
 static void processors_resume(struct vm *vm)
 {
-    const u32 needs_them_out = TODO_DEBUG_EXIT | TODO_POWER_OFF | TODO_SHUTDOWN | TODO_RESET;
+    const u32 needs_them_out = TODO_FAILED | TODO_DEBUG_EXIT | TODO_POWER_OFF | TODO_SHUTDOWN | TODO_RESET;
     pthread_mutex_lock(&vm->mutex);
     if (vm->state == VM_RUNNING && !(vm->todo & needs_them_out)) {
         vm->go = true;

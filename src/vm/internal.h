@@ -22,6 +22,7 @@ enum {
     TODO_PAUSE = 1 << 6,
     TODO_CONTINUE = 1 << 7,
     TODO_WORK = 1 << 8,
+    TODO_FAILED = 1 << 9,
 };
 
 struct processor {
@@ -48,6 +49,7 @@ struct vm {
     struct machine *machine;
     const struct engine_ops *engine;
     char engine_reason[160];
+    struct perf_map *perf_map; /* NULL: not asked for */
     struct processor *processors;
     unsigned cpus;
     pthread_t loop_thread;

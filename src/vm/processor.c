@@ -53,8 +53,11 @@ static void *processor_main(void *arg)
 {
     struct processor *p = arg;
     while (processor_admit(p)) {
-        if (p->vm->engine->run(p->cpu) == ENGINE_SHUTDOWN)
+        enum engine_exit why = p->vm->engine->run(p->cpu);
+        if (why == ENGINE_SHUTDOWN)
             processor_shutdown(p);
+        else if (why == ENGINE_FAILED)
+            vm_todo(p->vm, TODO_FAILED, true);
         processor_out(p);
     }
     return NULL;

@@ -11,6 +11,7 @@
 #include "cpu/world.h"
 #include "event/clock.h"
 #include "event/loop.h"
+#include "host/perf_map.h"
 #include "machine/machine.h"
 #include "vm/internal.h"
 
@@ -75,6 +76,8 @@ static int open_machine(struct vm *vm, struct error *err)
 static int attach_engine(struct vm *vm, struct error *err)
 {
     struct world *world = machine_world(vm->machine);
+    const struct engine_config cfg = {
+        .check = vm->cfg.check, .timing = vm->cfg.timing, .perf_map = vm->perf_map, .memory = vm->cfg.engine_memory};
     vm->cpus = world_count(world);
     vm->processors = calloc(vm->cpus, sizeof(*vm->processors));
     if (!vm->processors)
@@ -82,12 +85,23 @@ static int attach_engine(struct vm *vm, struct error *err)
     for (unsigned i = 0; i < vm->cpus; i++) {
         struct processor *p = &vm->processors[i];
         *p = (struct processor){.vm = vm, .cpu = world_cpu(world, i)};
-        int status = vm->engine->attach(p->cpu, err);
+        int status = vm->engine->attach(p->cpu, &cfg, err);
         if (status)
             return status;
         p->attached = true;
     }
     return 0;
+}
+
+static int open_perf_map(struct vm *vm, struct error *err)
+{
+    if (!vm->cfg.perf_map)
+        return 0;
+    if (!vm->engine->show_code)
+        return error_set(err, -EINVAL, "--perf-map: engine %s makes no code; give --engine translate",
+                         vm->engine->name);
+    vm->perf_map = perf_map_create(err);
+    return vm->perf_map ? 0 : error_prefix(err, -EEXIST, "--perf-map");
 }
 
 static int open_all(struct vm *vm, struct error *err)
@@ -104,6 +118,8 @@ static int open_all(struct vm *vm, struct error *err)
         status = vm_open_consoles(vm, err);
     if (!status)
         status = open_machine(vm, err);
+    if (!status)
+        status = open_perf_map(vm, err);
     if (!status)
         status = attach_engine(vm, err);
     if (!status)
@@ -137,6 +153,7 @@ void vm_destroy(struct vm *vm)
         if (vm->processors[i].attached)
             vm->engine->detach(vm->processors[i].cpu);
     free(vm->processors);
+    perf_map_destroy(vm->perf_map);
     machine_destroy(vm->machine);
     if (vm->loop)
         vm_close_consoles(vm);
@@ -198,4 +215,12 @@ void vm_stats(struct vm *vm, void (*emit)(void *opaque, unsigned cpu, const char
         if (vm->engine->stats)
             vm->engine->stats(vm->processors[t.cpu].cpu, stats_line, &t);
     world_exclusive_end(world, NULL);
+}
+
+bool vm_show_code(struct vm *vm, unsigned cpu, u64 rip, void (*line)(void *opaque, const char *text), void *opaque)
+{
+    if (!vm->engine->show_code)
+        return false;
+    vm->engine->show_code(vm->processors[cpu].cpu, rip, line, opaque);
+    return true;
 }

@@ -31,6 +31,7 @@ enum vm_end_reason {
     VM_END_RESET,      /* by the guest, with no_reboot */
     VM_END_SHUTDOWN,   /* triple fault, with no_reboot */
     VM_END_STOPPED,    /* vm_stop, or Ctrl-a x */
+    VM_END_FAILED,     /* `check` found a difference */
 };
 
 struct vm_end {
@@ -57,6 +58,8 @@ struct vm_config {
     const char
         *debugcon; /* the same; NULL: port 0xe9 joins the serial port on stdio, firmware's port 0x402 is not there */
     bool debug_exit, testdev, no_reboot;
+    u64 engine_memory;
+    bool check, timing, perf_map; /* as engine_config has them (engine/engine.h) */
     enum vm_sandbox sandbox;
     const struct log *log;                         /* outlives the vm */
     void (*event)(void *opaque, enum vm_event ev); /* on the dispatcher's thread, no lock held; may be NULL */
@@ -106,5 +109,9 @@ const char *vm_engine_reason(const struct vm *vm);
 
 /* Counters of the engine as (processor, name, value). Dispatcher's thread, or after vm_run. */
 void vm_stats(struct vm *vm, void (*emit)(void *opaque, unsigned cpu, const char *name, u64 value), void *opaque);
+
+/* What the engine of processor `cpu` made of the guest code at a linear address. False if it makes nothing. In an
+ * exclusive section. */
+bool vm_show_code(struct vm *vm, unsigned cpu, u64 rip, void (*line)(void *opaque, const char *text), void *opaque);
 
 #endif

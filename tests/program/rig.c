@@ -94,7 +94,7 @@ struct rig *rig_create(const struct engine_ops *engine, enum rig_way way, const 
 {
     struct error err = {.text = "out of memory"};
     struct rig *r = calloc(1, sizeof(*r));
-    if (!r || !rig_machine(r, f) || engine->attach(r->cpu, &err) < 0) {
+    if (!r || !rig_machine(r, f) || engine->attach(r->cpu, &(struct engine_config){0}, &err) < 0) {
         fprintf(stderr, "random_program: %s: %s\n", engine->name, err.text);
         rig_destroy(r);
         return NULL;

@@ -92,7 +92,7 @@ def check_monitor():
     s.tty.expect(r'\(ring3\) ')
     for command, answer in [('help', 'info registers'), ('info status', 'running'), ('info registers 1', 'rip='), ('info cpus', '1: '),
                             ('info devices', r'\.0'), ('info mem', 'RAM'), ('info ports', '-'), ('x /4xb 0', '000000000'), ('xp /2xg 0x1000', '1000:'),
-                            ('disassemble', ':'), ('info nothing', 'no such device'), ('nonsense', 'no such command'),
+                            ('disassemble', ':'), ('code', 'blocks with|makes no code'), ('info nothing', 'no such device'), ('nonsense', 'no such command'),
                             ('x /9z 0', 'no such format'), ('x', 'which address'), ('x /i bogus', 'not a value'), ('info registers 7', 'no such processor'),
                             ('pause', ''), ('info status', 'paused'), ('continue', ''), ('info status', 'running'), ('stats', ''),
                             ('reset', ''), ('nmi', '')]:

@@ -84,7 +84,7 @@ int cpu_model_check(const struct cpu_model *m, struct error *err)
 
 /* engine/ */
 
-static int fake_attach(struct cpu *c, struct error *err)
+static int fake_attach(struct cpu *c, const struct engine_config *cfg, struct error *err)
 {
     return 0;
 }

@@ -60,7 +60,7 @@ int vm_create(struct vm *v, u64 ram, unsigned cpus)
                                  .world = v->world,
                                  .tsc_hz = 1000000000};
         v->cpu[n] = cpu_create(&cfg);
-        if (!v->cpu[n] || engine_find("interp")->attach(v->cpu[n], NULL) < 0)
+        if (!v->cpu[n] || engine_find("interp")->attach(v->cpu[n], &(struct engine_config){0}, NULL) < 0)
             return -1;
     }
     return 0;

@@ -18,8 +18,13 @@ static void map_changed(void *opaque)
     cpu_request(opaque, REQ_TLB);
 }
 
-static int attach(struct cpu *c, struct error *err)
+static int attach(struct cpu *c, const struct engine_config *cfg, struct error *err)
 {
+    if (cfg->check)
+        return error_set(err, -EINVAL,
+                         "--check: the interpreter is what others are held against; give --engine translate");
+    if (cfg->memory)
+        return error_set(err, -EINVAL, "--engine-memory: the interpreter needs little; give --engine translate");
     struct interp *e = calloc(1, sizeof(*e));
     if (!e || !block_cache_create(e)) {
         if (e)

@@ -10,6 +10,7 @@
 #include "cpu/sem/sem.h"
 #include "cpu/world.h"
 #include "engine/translate/emit.h"
+#include "engine/translate/perf.h"
 #include "engine/translate/translate.h"
 #include "host/mem.h"
 #include "host/thread.h"
@@ -22,13 +23,15 @@
 #define SCRATCH_SIZE (sizeof(struct block) + BLOCK_MAX * sizeof(struct insn))
 #define GOLDEN       0x9e3779b97f4a7c15ull
 
+_Static_assert(HASH_SIZE + PAGES_SIZE + SLOTS_SIZE + sizeof(struct translator) <= BLOCKS_FIXED, "BLOCKS_FIXED");
+
 bool blocks_create(struct translator *t)
 {
     t->hash = host_table_alloc(HASH_SIZE);
     t->pages = host_table_alloc(PAGES_SIZE);
     t->slots = host_table_alloc(SLOTS_SIZE);
     t->blocks = host_table_alloc(BLOCKS_SIZE);
-    t->meta = host_table_alloc(META_BYTES);
+    t->meta = host_table_alloc(t->meta_size);
     t->scratch = host_table_alloc(SCRATCH_SIZE);
     return t->hash && t->pages && t->slots && t->blocks && t->meta && t->scratch;
 }
@@ -39,7 +42,7 @@ void blocks_destroy(struct translator *t)
     host_table_free(t->pages, PAGES_SIZE);
     host_table_free(t->slots, SLOTS_SIZE);
     host_table_free(t->blocks, BLOCKS_SIZE);
-    host_table_free(t->meta, META_BYTES);
+    host_table_free(t->meta, t->meta_size);
     host_table_free(t->scratch, SCRATCH_SIZE);
 }
 
@@ -57,12 +60,15 @@ int blocks_drop(struct translator *t, struct error *err)
     code_reset(t->area);
     if (t->windows)
         windows_drop_code(t->windows);
-    return glue_make(&t->glue, t->area, err);
+    int status = glue_make(&t->glue, t->area, err);
+    if (!status)
+        perf_glue(t);
+    return status;
 }
 
 static void *meta_take(struct translator *t, u64 size)
 {
-    if (t->meta_used + size > META_BYTES)
+    if (t->meta_used + size > t->meta_size)
         return NULL;
     void *p = t->meta + t->meta_used;
     t->meta_used += (size + 15) & ~15ull;
@@ -406,7 +412,7 @@ static bool reserve(struct translator *t)
     u64 most = SCRATCH_SIZE + (BLOCK_MAX + 1) * 4 * sizeof(u16) + 2 * sizeof(struct code_page) + 64;
     bool slots = t->slots_used[0] < WIN_SLOTS / 2 - LINKS && t->slots_used[1] < WIN_SLOTS / 2 - LINKS;
     struct error err;
-    return (t->meta_used + most <= META_BYTES && t->count < BLOCKS_MAX && slots) || !blocks_drop(t, &err);
+    return (t->meta_used + most <= t->meta_size && t->count < BLOCKS_MAX && slots) || !blocks_drop(t, &err);
 }
 
 /* Where the next block will be, unless more of the memory is taken before. */
@@ -450,6 +456,7 @@ static struct block *block_finish(struct translator *t, struct block *b, struct 
         b->native = true;
     }
     block_keep(t, b);
+    perf_block(t, b);
     return b;
 }
 
@@ -540,8 +547,11 @@ struct block *blocks_find(struct translator *t)
     b = host ? cache_find(t, host) : NULL;
     if (b)
         page_settle(t, b->page);
-    if (!b || b->dead)
+    if (!b || b->dead) {
+        stats_lap(&t->stats, TIME_SEMANTICS);
         b = block_build(t);
+        stats_lap(&t->stats, TIME_TRANSLATE);
+    }
     if (unlikely(b->bytes - 1u > limit - rip))
         return blocks_single(t);
     *jump = b == t->scratch || b->page2 ? NULL : b;

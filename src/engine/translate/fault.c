@@ -19,8 +19,7 @@ static void leave(struct translator *t, struct trap *trap, enum glue_reason reas
     trap->step = false;
 }
 
-/* The instruction that the address belongs to; count for the jumps after the last. */
-static unsigned insn_at(const struct block *b, u64 pc)
+unsigned block_insn(const struct block *b, u64 pc)
 {
     unsigned off = (unsigned)(pc - b->check), low = 0, high = b->count;
     while (low < high) {
@@ -43,7 +42,7 @@ static bool is_clean(const struct block *b, u64 pc, unsigned *n)
 {
     if (pc < b->entry)
         return false;
-    *n = insn_at(b, pc);
+    *n = block_insn(b, pc);
     unsigned off = (unsigned)(pc - b->check);
     if (*n == b->count)
         return b->runs_on && off == b->at[*n];
@@ -55,7 +54,7 @@ static bool on_access(struct translator *t, struct trap *trap, const struct bloc
     /* A part of the window's table that is not there yet is made now; the code then finds the entry empty. */
     if (trap->address && windows_table_fault(t->windows, trap->address))
         return true;
-    unsigned n = insn_at(b, trap->pc);
+    unsigned n = block_insn(b, trap->pc);
     if (trap->pc < b->entry || n == b->count)
         return false;
     leave(t, trap, GLUE_FAULT, (u64)b->id * BLOCK_MAX + n);

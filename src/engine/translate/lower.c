@@ -10,6 +10,7 @@
 #include "engine/translate/lower.h"
 
 #include "base/bits.h"
+#include "engine/translate/check.h"
 
 int lower_host(unsigned guest)
 {
@@ -97,8 +98,8 @@ static void lower_insn(struct lower *l, const struct insn *i)
         l->held = 0;
     l->b->at[l->n] = l->b->commit[l->n] = (u16)len;
     struct link before[2] = {l->b->link[0], l->b->link[1]};
-    bool forced = l->b->forced >> l->n & 1;
-    if (!forced && copies(l, i) && (lower_flow(l, i) || lower_system(l, i) || lower_copy(l, i)))
+    bool allowed = !(l->b->forced >> l->n & 1) && (!l->t->check || check_allows(i));
+    if (allowed && copies(l, i) && (lower_flow(l, i) || lower_system(l, i) || lower_copy(l, i)))
         return;
     l->e.len = len;
     l->cold_count = cold;

@@ -1,7 +1,8 @@
 /*
  * The stack and near branches.
  *
- * Each stores or loads first, and changes RSP after the last access that can fault. An indirect jump leaves its target
+ * Each stores or loads first, and changes RSP after the last access that can fault. A store is begun only where it
+ * cannot be begun anew: nobody may see it while its instruction counts as not begun. An indirect jump leaves its target
  * in HOST_T and goes by the window's jump table; what it finds there checks HOST_T (lower.c).
  */
 #include "engine/translate/lower.h"
@@ -16,7 +17,6 @@ static struct insn at(enum isa_row_id row, unsigned reg, struct insn_ea ea)
 
 static void move_sp(struct lower *l, unsigned from, i32 by)
 {
-    lower_commit(l);
     emit_mem(&l->e, INSN_LEA_Gv_M, HOST_SP, (struct insn_ea){.base = (u8)from, .index = REG_ZERO, .disp = by}, true);
 }
 
@@ -40,6 +40,7 @@ static bool push_imm(struct lower *l, u64 value)
     struct insn_ea ea;
     if (!lower_address(l, &o, ADDRESS_ANY, &ea))
         return false;
+    lower_commit(l);
     store_imm(l, ea, value);
     move_sp(l, HOST_SP, -8);
     return true;
@@ -54,6 +55,7 @@ static bool push_reg(struct lower *l, unsigned opsize, unsigned reg)
         return false;
     if (host < 0)
         lower_load(l, reg, HOST_T2);
+    lower_commit(l);
     emit_insn(&l->e, at(INSN_MOV_Ev_Gv, host < 0 ? HOST_T2 : (unsigned)host, ea));
     move_sp(l, HOST_SP, -8);
     return true;
@@ -78,6 +80,7 @@ static bool lower_push_rm(struct lower *l, const struct insn *i)
     if (!lower_address(l, &to, ADDRESS_ANY, &ea))
         return false;
     emit_gs(&l->e, INSN_MOV_Gv_Ev, HOST_T2, FRAME_AT(FRAME_TEMP));
+    lower_commit(l);
     emit_insn(&l->e, at(INSN_MOV_Ev_Gv, HOST_T2, ea));
     move_sp(l, HOST_SP, -8);
     return true;
@@ -95,6 +98,7 @@ static bool lower_pop(struct lower *l, const struct insn *i)
     int host = lower_host(i->reg);
     if (i->opsize != 8 || i->reg == R_SP || !lower_address(l, &o, ADDRESS_ANY, &ea))
         return false;
+    lower_commit(l);
     emit_insn(&l->e, at(INSN_MOV_Gv_Ev, host < 0 ? HOST_T2 : (unsigned)host, ea));
     if (host < 0)
         lower_store(l, i->reg, HOST_T2);
@@ -110,6 +114,7 @@ static bool lower_leave(struct lower *l, const struct insn *i)
     if (i->opsize != 8 || !lower_address(l, &o, ADDRESS_ANY, &ea))
         return false;
     emit_insn(&l->e, at(INSN_MOV_Gv_Ev, HOST_T2, ea));
+    lower_commit(l);
     move_sp(l, HOST_BP, 8);
     emit_reg(&l->e, INSN_MOV_Gv_Ev, HOST_BP, HOST_T2, true);
     return true;
@@ -249,6 +254,7 @@ static bool lower_ret(struct lower *l, const struct insn *i)
         return false;
     emit_insn(&l->e, at(INSN_MOV_Gv_Ev, HOST_T, ea));
     note_source(l);
+    lower_commit(l);
     move_sp(l, HOST_SP, 8 + (i->row == INSN_RET_Iw ? (i32)(u16)i->imm : 0));
     jump_indirect(l);
     return true;

@@ -87,7 +87,7 @@ static void translate_page(struct lower *l, unsigned from)
     emit_insn(&l->e, insn_gs(INSN_MOV_Gv_Ev, HOST_T, HOST_T, WIN_TABLE, true));
 }
 
-static const struct place *place_of(const struct lower *l, const struct operand *o)
+static const struct planned *place_of(const struct lower *l, const struct operand *o)
 {
     return &l->plan.at[l->n][o->access];
 }
@@ -100,7 +100,7 @@ static bool unchecked(const struct lower *l, const struct operand *o)
 
 static bool follows(const struct lower *l, const struct operand *o)
 {
-    const struct place *p = place_of(l, o);
+    const struct planned *p = place_of(l, o);
     return p->role == ROLE_FOLLOWS && l->ready >> p->group & 1;
 }
 
@@ -127,7 +127,7 @@ static void lead_group(struct lower *l, const struct operand *o)
 /* The group's bytes are in one page. `ea` is the access's linear address. */
 static void check_group(struct lower *l, const struct operand *o, struct insn_ea ea)
 {
-    const struct place *p = place_of(l, o);
+    const struct planned *p = place_of(l, o);
     ea.disp += p->low;
     bool bare = ea.disp == 0 && ea.index == REG_ZERO;
     if (!bare)

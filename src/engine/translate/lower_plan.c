@@ -95,9 +95,9 @@ static bool joins(struct planner *p, struct group *g, i64 at, unsigned size)
 /* The access at `at` joins the site's group, or begins one. */
 static void group_access(struct planner *p, struct site *s, enum plan_access which, i64 at, unsigned size)
 {
-    struct place *place = &p->plan->at[p->n][which];
+    struct planned *place = &p->plan->at[p->n][which];
     if (s->group != GROUP_NONE && joins(p, &p->group[s->group], at, size)) {
-        *place = (struct place){.role = ROLE_FOLLOWS, .group = s->group};
+        *place = (struct planned){.role = ROLE_FOLLOWS, .group = s->group};
         return;
     }
     s->group = GROUP_NONE;
@@ -120,7 +120,7 @@ static void relies_since(struct planner *p, unsigned first, unsigned last)
 }
 
 /* What an earlier access tells of this one's alignment, and this one of later ones'. */
-static void align_access(struct planner *p, struct site *s, struct place *place, i64 at, unsigned size)
+static void align_access(struct planner *p, struct site *s, struct planned *place, i64 at, unsigned size)
 {
     if (s->size >= size && ((u64)(at - s->checked) & (size - 1)) == 0) {
         place->checker = (u8)(s->checker + 1);
@@ -137,7 +137,7 @@ static void access(struct planner *p, enum plan_access which, struct key key, i6
     if (!size || (size & (size - 1)) || size > 32 || (p->b->unaligned >> p->n & 1) || at != (i32)at)
         return;
     struct site *s = site_of(p, &key);
-    struct place *place = &p->plan->at[p->n][which];
+    struct planned *place = &p->plan->at[p->n][which];
     if (s && p->grouping)
         group_access(p, s, which, at, size);
     else if (s && place->role == ROLE_ALONE && size > 1)
@@ -366,7 +366,7 @@ static void settle_groups(struct planner *p)
 {
     for (unsigned k = 0; k < p->groups; k++) {
         const struct group *g = &p->group[k];
-        struct place *leader = &p->plan->at[g->leader][g->leader_access];
+        struct planned *leader = &p->plan->at[g->leader][g->leader_access];
         if (g->count < 2) {
             leader->role = ROLE_ALONE;
             continue;

@@ -19,7 +19,7 @@
 enum plan_access { PLAN_NONE, PLAN_OPERAND, PLAN_STACK, PLAN_ACCESSES };
 enum plan_role { ROLE_ALONE, ROLE_LEADS, ROLE_FOLLOWS };
 
-struct place {
+struct planned {
     u8 role; /* enum plan_role */
     u8 group;
     u8 checker; /* ROLE_ALONE: aligned if the one of instruction checker - 1 was found to be; 0: not known */
@@ -28,7 +28,7 @@ struct place {
 };
 
 struct plan {
-    struct place at[BLOCK_MAX][PLAN_ACCESSES];
+    struct planned at[BLOCK_MAX][PLAN_ACCESSES];
     u64 relies; /* bit n: instruction n takes something for granted that earlier ones established */
 };
 

@@ -13,7 +13,7 @@
 #include "cpu/mmu.h"
 #include "cpu/segment.h"
 #include "cpu/world.h"
-#include "engine/translate/translate.h"
+#include "engine/translate/check.h"
 
 static ALWAYS_INLINE u32 requests(const struct cpu *c)
 {
@@ -159,6 +159,7 @@ static void run_calls(struct translator *t, struct block *b, unsigned n)
     c->gpr[REG_RIP] = b->rip;
     for (;; n++) {
         t->stats.calls++;
+        t->stats.left[b->insn[n].row]++;
         if (!(b->forced >> n & 1 ? run_forced(t, b, n) : run_insn(t, b, n)))
             return;
         if (n + 1u == b->count || !(b->calls >> (n + 1) & 1) || requests(c))
@@ -211,6 +212,8 @@ static void run_link(struct translator *t, u64 arg)
     if (!to->native || drops != t->stats.drops)
         return;
     t->resume = to->entry;
+    if (t->check) /* one block at a time */
+        return;
     if (l->slot != LINK_NONE) {
         windows_set_slot(t->windows, l->slot, l->target, to->entry);
     } else if (!from->dead && to->page == from->page) {
@@ -237,7 +240,7 @@ static void run_dead(struct translator *t, struct block *from)
     if (!to->native || drops != t->stats.drops)
         return;
     t->resume = to->entry;
-    if (to->page == from->page && to->flavour == from->flavour && to->mode == from->mode)
+    if (!t->check && to->page == from->page && to->flavour == from->flavour && to->mode == from->mode)
         block_forward(t, from, to->entry);
 }
 
@@ -268,6 +271,8 @@ static void run_indirect(struct translator *t, u64 target)
     if (!to->native)
         return;
     t->resume = to->entry;
+    if (t->check)
+        return;
     windows_set_jump(t->windows, target, to->check);
 }
 
@@ -287,13 +292,17 @@ static void run_translated(struct translator *t)
     t->resume = 0;
     settle_upper(c);
     windows_select(t->windows);
-    enum glue_reason reason = glue_enter(&t->glue, c, host);
+    stats_lap(&t->stats, TIME_SEMANTICS);
+    enum glue_reason reason = t->check ? check_enter(t, host) : glue_enter(&t->glue, c, host);
+    stats_lap(&t->stats, TIME_CODE);
     u64 arg = c->frame[FRAME_ARG];
     switch (reason) {
     case GLUE_CALL: {
         struct block *b = block_of(t, arg);
-        if (!(b->calls >> arg % BLOCK_MAX & 1))
+        if (!(b->calls >> arg % BLOCK_MAX & 1)) {
+            t->stats.special++;
             block_misaligned(t, b, arg % BLOCK_MAX);
+        }
         run_calls(t, b, arg % BLOCK_MAX);
         break;
     }
@@ -399,16 +408,21 @@ enum engine_exit translate_run(struct cpu *c)
     enum engine_exit why = ENGINE_STOPPED;
     trap_enable(t->trap);
     world_enter(c->world, c);
+    stats_lap(&t->stats, TIME_SERVICE);
     c->step = false;
     c->cur = NULL;
     for (;;) {
         settle_blocks(t);
+        stats_lap(&t->stats, TIME_SEMANTICS);
         if ((requests(c) || c->step || c->activity != CPU_ACTIVE) && !cpu_service(c))
             break;
+        stats_lap(&t->stats, TIME_SERVICE);
         run_guarded(c);
     }
     if (c->activity == CPU_SHUTDOWN)
         why = ENGINE_SHUTDOWN;
+    if (t->check && check_failed(t->check))
+        why = ENGINE_FAILED;
     world_leave(c->world, c);
     trap_disable(t->trap);
     return why;

@@ -1,16 +1,25 @@
 /*
- * The translator as an engine (engine/engine.h): making, dropping, counters.
+ * The translator as an engine (engine/engine.h): making and dropping.
  */
-#include "engine/translate/translate.h"
+#include "engine/translate/check.h"
+#include "engine/translate/listing.h"
 
 #include <cpuid.h>
 #include <stdlib.h>
+
+#include "base/bits.h"
 
 #include "cpu/mmu.h"
 
 /* BMI2 and AVX2 (SDM volume 2, CPUID leaf 7), which processors have since 2013. */
 #define LEAF7_AVX2 BIT(5)
 #define LEAF7_BMI2 BIT(8)
+
+/* Of host memory, for each processor. */
+#define MEMORY_PRESET MiB(256)
+#define MEMORY_LEAST  MiB(24)
+/* Jumps within it are of 32 bits. */
+#define CODE_MAX      MiB(1024)
 
 static int probe(struct error *err)
 {
@@ -42,6 +51,7 @@ static void kick(struct cpu *c)
 
 static void release(struct translator *t)
 {
+    check_destroy(t->check);
     blocks_destroy(t);
     windows_destroy(t->windows);
     code_destroy(t->area);
@@ -50,29 +60,63 @@ static void release(struct translator *t)
     free(t);
 }
 
-static int prepare(struct translator *t, struct error *err)
+/* Host memory of one processor. Fixed are the tables by which blocks are found. */
+struct budget {
+    u64 windows, code, meta;
+};
+
+static int budget_split(struct budget *b, const struct engine_config *cfg, unsigned cpus, struct error *err)
 {
-    t->area = code_create(CODE_BYTES, err);
+    u64 all = cfg->memory ? cfg->memory / cpus : MEMORY_PRESET;
+    if (all < MEMORY_LEAST)
+        return error_set(err, -EINVAL, "--engine-memory: too little for %u processors; give at least %lluM", cpus,
+                         (unsigned long long)(cpus * MEMORY_LEAST / MiB(1)));
+    b->windows = all / 4 < WINDOWS_LEAST ? WINDOWS_LEAST : all / 4;
+    u64 rest = all - b->windows - BLOCKS_FIXED;
+    b->code = align_down(rest / 3, 4096);
+    if (b->code > CODE_MAX)
+        b->code = CODE_MAX;
+    b->meta = 2 * b->code;
+    return 0;
+}
+
+static int prepare(struct translator *t, const struct engine_config *cfg, struct error *err)
+{
+    struct budget b = {0};
+    int status = budget_split(&b, cfg, t->cpu->count ? t->cpu->count : 1, err);
+    if (status)
+        return status;
+    t->meta_size = b.meta;
+    t->check = cfg->check ? check_create() : NULL;
+    if (cfg->check && !t->check)
+        return error_set(err, -ENOMEM, "--check: out of memory");
+    t->area = code_create(b.code, err);
     if (!t->area)
         return -ENOMEM;
     if (!blocks_create(t))
         return error_set(err, -ENOMEM, "out of memory for the translator of processor %u", t->cpu->id);
-    int status = blocks_drop(t, err);
+    status = blocks_drop(t, err);
     if (status)
         return status;
     t->windows = windows_create(t->cpu, t->glue.exit_link, t->glue.exit_indirect, err);
+    if (t->windows)
+        windows_limit(t->windows, b.windows);
     t->trap = t->windows ? trap_create(translate_trap, t, err) : NULL;
     return t->trap ? 0 : -ENOMEM;
 }
 
-static int attach(struct cpu *c, struct error *err)
+static int attach(struct cpu *c, const struct engine_config *cfg, struct error *err)
 {
+    if (cfg->check && c->count > 1)
+        return error_set(err, -EINVAL, "--check: stores are taken back, which others would see; give --cpus 1");
     struct translator *t = calloc(1, sizeof(*t));
     if (!t)
         return error_set(err, -ENOMEM, "out of memory for the translator of processor %u", c->id);
     t->cpu = c;
     (void)pthread_mutex_init(&t->changed.lock, NULL);
-    int status = prepare(t, err);
+    t->perf_map = cfg->perf_map;
+    stats_begin(&t->stats, cfg->timing);
+    int status = prepare(t, cfg, err);
     if (status) {
         release(t);
         return status;
@@ -105,46 +149,9 @@ static void flush(struct cpu *c)
     c->frame[FRAME_UPPER] = 1;
 }
 
-static void stats(struct cpu *c, void (*emit)(void *opaque, const char *name, u64 value), void *opaque)
+static void show_code(struct cpu *c, u64 rip, void (*line)(void *opaque, const char *text), void *opaque)
 {
-    const struct translator *t = c->engine;
-    const struct window_stats *w = windows_stats(t->windows);
-    const struct {
-        const char *name;
-        u64 value;
-    } list[] = {
-        {"instructions by semantics", c->insns},
-        {"single steps", t->stats.steps},
-        {"blocks translated", t->stats.blocks},
-        {"instructions translated", t->stats.insns},
-        {"bytes of code", code_used(t->area)},
-        {"exits for semantics", t->stats.calls},
-        {"exits to link", t->stats.links},
-        {"exits of indirect jumps", t->stats.indirect},
-        {"exits for faults", t->stats.faults},
-        {"exits of dead blocks", t->stats.dead_exits},
-        {"exits for requests", t->stats.requests},
-        {"exits for kicks", t->stats.kicks},
-        {"blocks run as lists", t->stats.lists},
-        {"blocks dead", t->stats.dead},
-        {"pages with changed code", t->stats.stale},
-        {"blocks made again", t->stats.remade},
-        {"cache drops", t->stats.drops},
-        {"window entries filled", w->fills},
-        {"window table chunks", w->chunks},
-        {"window changes", w->selects},
-        {"windows recycled", w->recycled},
-        {"windows dropped", w->drops},
-        {"window pages dropped", w->pages_dropped},
-        {"window pages protected", w->protects},
-        {"TLB misses", c->tlb->stats.misses},
-        {"page walks", c->tlb->stats.walks},
-        {"TLB flushes", c->tlb->stats.flushes},
-        {"stores to code", c->tlb->stats.code_hits},
-        {"code pages turned to data", c->tlb->stats.code_unmarks},
-    };
-    for (size_t n = 0; n < ARRAY_SIZE(list); n++)
-        emit(opaque, list[n].name, list[n].value);
+    listing_at(c->engine, rip, line, opaque);
 }
 
 const struct engine_ops translate_engine = {
@@ -155,5 +162,6 @@ const struct engine_ops translate_engine = {
     .detach = detach,
     .run = translate_run,
     .flush = flush,
-    .stats = stats,
+    .stats = stats_emit,
+    .show_code = show_code,
 };

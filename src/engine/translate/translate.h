@@ -18,6 +18,7 @@
 
 #include "engine/engine.h"
 #include "engine/translate/glue.h"
+#include "engine/translate/stats.h"
 #include "engine/translate/window.h"
 #include "host/trap.h"
 
@@ -32,8 +33,6 @@
 #define PAGE_BITS       12
 #define SLOT_BITS       17
 #define MISALIGNED_BITS 10
-#define CODE_BYTES      MiB(64)
-#define META_BYTES      MiB(192)
 #define BLOCKS_MAX      (1u << 20)
 #define CHANGED_MAX     16
 #define BARREN_MAX      8
@@ -103,7 +102,7 @@ struct translator {
     } * slots;
     u32 slots_used[2];
     u8 *meta;
-    u64 meta_used;
+    u64 meta_used, meta_size;
     struct block *jump[1 << JUMP_BITS];
     struct misaligned {
         u64 rip, insns; /* bit n: instruction n of the block there accesses memory misaligned */
@@ -112,26 +111,27 @@ struct translator {
         u64 rip, insns; /* bit n: instruction n of the block there is left to semantics */
         u8 doubt;       /* how often that was wrong */
     } barren[1 << MISALIGNED_BITS];
-    struct block *scratch; /* what is not cached */
-    struct block *now;     /* c->cur is in it */
-    u64 resume;            /* host address to go on at, or 0: look rip up */
-    u8 flavour;            /* of the code that may run now */
-    u8 native_flavour;     /* that windows lead to */
+    struct block *scratch;     /* what is not cached */
+    struct block *now;         /* c->cur is in it */
+    u64 resume;                /* host address to go on at, or 0: look rip up */
+    u8 flavour;                /* of the code that may run now */
+    u8 native_flavour;         /* that windows lead to */
+    struct perf_map *perf_map; /* or NULL */
+    struct check *check;       /* check.h; NULL: not asked for */
     struct mem_listener listener;
     struct {
         pthread_mutex_t lock;
         unsigned count; /* more than CHANGED_MAX: not all were noted */
         struct mem_page *page[CHANGED_MAX];
     } changed; /* pages whose code was, since blocks_settle */
-    struct {
-        u64 blocks, insns, calls, links, indirect, dead, dead_exits, requests, faults, kicks, steps, drops, stale,
-            remade, lists;
-    } stats;
+    struct stats stats;
 };
 
 /* block.c */
 bool blocks_create(struct translator *t);
 void blocks_destroy(struct translator *t);
+/* Bytes that its tables take in any case; t->meta_size, set by the caller, is what it uses for blocks. */
+#define BLOCKS_FIXED MiB(4)
 /* Forgets everything. */
 int blocks_drop(struct translator *t, struct error *err);
 /* The block at rip; raises what fetching and decoding raise. */
@@ -156,6 +156,8 @@ u32 block_slot(struct translator *t, u64 target);
 u32 block_slot_new(struct translator *t, u64 target);
 /* The block whose code has this address, or NULL. */
 struct block *block_by_code(const struct translator *t, u64 host);
+/* fault.c: the instruction that the address in its code belongs to; count for the jumps after the last. */
+unsigned block_insn(const struct block *b, u64 host);
 
 /* block_cross.c: an instruction that lies in two pages. The page it goes on in, from which nothing stale is left;
  * raises page faults. NULL if the instruction cannot be kept. */

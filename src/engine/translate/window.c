@@ -199,6 +199,16 @@ static void set_limits(struct windows *ws)
     ws->pieces_max = clamp(PIECES / cpus, PIECES_MIN, PIECES_MAX);
 }
 
+void windows_limit(struct windows *ws, u64 bytes)
+{
+    unsigned pool = (unsigned)clamp(bytes / 2 / (2 * HALF_BYTES), 3, ws->user_max + ws->super_max);
+    ws->user_max = pool / 3;
+    ws->super_max = pool - ws->user_max;
+    ws->pieces_max = clamp((bytes - bytes / 2) / CHUNK_BYTES, PIECES_MIN, ws->pieces_max);
+}
+
+_Static_assert(PIECES_MIN *CHUNK_BYTES + 7 * HALF_BYTES <= WINDOWS_LEAST, "WINDOWS_LEAST");
+
 static bool make_parts(struct windows *ws)
 {
     ws->guard_space = host_space_reserve(GUARD_SPACE);
@@ -249,13 +259,13 @@ void windows_destroy(struct windows *ws)
     free(ws);
 }
 
-/* Each window has its user half's words; a user window the other half's, too. */
+/* Each window has a user half; a user window the other half, too. */
 u64 windows_bytes(const struct windows *ws)
 {
-    u64 bytes = count_chunks(ws, false) * CHUNK_BYTES + HALF_WORDS * 8;
+    u64 bytes = count_chunks(ws, false) * CHUNK_BYTES + HALF_BYTES;
     for (const struct window *w = ws->pool; w < ws->pool + POOL_MAX; w++) {
         if (w->base)
-            bytes += (w->seen ? 1 : 2) * HALF_WORDS * 8;
+            bytes += (w->seen ? 1 : 2) * HALF_BYTES;
     }
     return bytes;
 }

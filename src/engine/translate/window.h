@@ -32,6 +32,10 @@ struct windows;
  * of WIN_SLOT and WIN_JUMP hold. Sets c->tlb->watch. NULL with err set if the host refuses. */
 struct windows *windows_create(struct cpu *c, u64 miss_slot, u64 miss_jump, struct error *err);
 void windows_destroy(struct windows *ws);
+/* At most so many bytes of host memory for tables and words, before any window is selected; never less than what three
+ * windows need: WINDOWS_LEAST. */
+void windows_limit(struct windows *ws, u64 bytes);
+#define WINDOWS_LEAST MiB(12)
 
 /* Before guest code is entered: makes the window for the processor's present state the current one, and gs its base.
  * Cheap when nothing changed. */
@@ -40,6 +44,9 @@ void windows_select(struct windows *ws);
 /* After an access of `linear` was done the slow way: copies what the software TLB has for its page into the current
  * window. Nothing happens if it has no tag, or for memory that is not RAM. */
 void windows_fill(struct windows *ws, u64 linear);
+
+/* Does the current window let an access of this byte through? */
+bool windows_allow(const struct windows *ws, u64 linear, bool write);
 
 /* The host faulted at this address: true if it lies in the current window's table, whose part there is mapped (and
  * empty) now. Async-signal-safe. */

@@ -74,6 +74,17 @@ void windows_fill(struct windows *ws, u64 linear)
     ws->stats.fills++;
 }
 
+bool windows_allow(const struct windows *ws, u64 linear, bool write)
+{
+    const struct window *w = window_now(ws);
+    u64 page = page_in_half(linear);
+    unsigned side = side_of(linear);
+    if (!w || !addr_is_canonical(linear) || (side && w->seen && !w->seen->chunk[page / CHUNK_PAGES]))
+        return false;
+    u64 distance = half_get(w->half[side], page);
+    return distance && (!write || distance - to_writable(ws, 0) < ws->ram->size);
+}
+
 /* ---- Code ---- */
 
 /* What is known of the page that the processor just fetched from; false if it has no translation. */

@@ -65,6 +65,10 @@ struct half {
     u8 chunk[HALF_CHUNKS];             /* enum half_chunk */
 };
 
+/* Memory that one takes beside its chunks, when all its words are in use: those, and the struct but for the flags of
+ * chunks, of which few are touched. */
+#define HALF_BYTES (HALF_WORDS * 8 + sizeof(struct half) - HALF_CHUNKS)
+
 /* All words are filled with `miss`. NULL when out of memory. */
 struct half *half_create(const struct half_where *at);
 void half_destroy(struct half *h);
