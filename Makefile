@@ -4,7 +4,7 @@
 #   make build    build/ring3
 #   make run      boots Debian's kernel to a shell on this terminal; ARGS='--cpus 2' adds options
 #   make test     every test; ends with one line of counts
-#   make bench    speed, beside other emulators where they are installed
+#   make bench    speed, beside other emulators where they are installed; ARGS='--class memory' has a part of the suite only
 #   make fuzz     a longer run of the fuzzers; FUZZ_SECONDS for each
 #   make lint     layout, static checks, include rules
 #   make man      shows the manual page
@@ -32,7 +32,9 @@ test: setup-test guest
 	@tools/run_tests $(BUILD)
 
 bench: setup-test build guest
-	@bench/bench.py $(BUILD)
+	@ninja -C $(BUILD) bench-programs
+	@[ -n "$(ARGS)" ] || bench/bench.py $(BUILD)
+	@bench/suite.py $(BUILD) $(ARGS)
 
 fuzz: setup-test
 	@tools/run_fuzz $(BUILD)-fuzz $(FUZZ_SECONDS)

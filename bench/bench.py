@@ -19,6 +19,8 @@ import tempfile
 import time
 
 import bochs
+from contender import Lines
+from start import host
 
 MEMORY = 1024  # MiB
 CMDLINE = 'console=ttyS0 ring3.test=bench'
@@ -38,17 +40,19 @@ class Emulator:
         start = time.monotonic()
         with tempfile.TemporaryFile() as errors:
             process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, cwd=self.cwd)
-            for raw in process.stdout:
-                now = time.monotonic()
-                line = raw.decode('utf-8', 'replace').strip()
+            lines = Lines(process)
+            while True:
+                line, now = lines.next(start + LIMIT - time.monotonic()) or ('', None)
+                if now is None:
+                    break
                 found = ROW.match(line)
                 if BEGIN.match(line):
                     rows['boot to /init'] = now - start
                 elif found and found.group(2) == 'BEGINS':
                     begun[found.group(1)] = now
-                elif found:
+                elif found and found.group(1) in begun:
                     rows[found.group(1)] = now - begun[found.group(1)]
-                elif END.match(line) or now - start > LIMIT:
+                elif END.match(line):
                     break
             self.finish(process)
             rows['whole run'] = time.monotonic() - start
@@ -114,17 +118,11 @@ def print_table(times, speeds):
         print(f'| {row} | ' + ' | '.join(shown) + ' |')
 
 
-def cpu_name():
-    with open('/proc/cpuinfo', encoding='ascii', errors='replace') as f:
-        found = re.search(r'^model name\s*: (.*)$', f.read(), re.M)
-    return found.group(1) if found else platform.machine()
-
-
 def main():
     if len(sys.argv) not in (2, 3):
         sys.exit(__doc__)
     runs = int(sys.argv[2]) if len(sys.argv) > 2 else 3
-    print(f'Host: {cpu_name()}, {os.cpu_count()} cores, Linux {platform.release()}; guest with {MEMORY} MiB, one processor; medians of {runs} runs')
+    print(f'Host: {host()}, {os.cpu_count()} cores, Linux {platform.release()}; guest with {MEMORY} MiB, one processor; medians of {runs} runs')
     with tempfile.TemporaryDirectory(prefix='ring3-bench-') as folder:
         times, speeds = measure(list(emulators(sys.argv[1], folder)), runs)
     print_table(times, speeds)
