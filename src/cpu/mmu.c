@@ -490,11 +490,24 @@ void mmu_mark_code(struct cpu *c, struct mem_page *page, const u8 *host_page, un
     world_exclusive_end(c->world, c);
 }
 
+static struct mem_page **turned_slot(struct tlb *t, const struct mem_page *page)
+{
+    return &t->turned[(u64)page / sizeof(*page) % TLB_TURNED];
+}
+
+/* A page that is written and run in turns need not be found out anew. Unmarking stops all processors. */
+static unsigned hits_again(const struct cpu *c)
+{
+    return world_count(c->world) > 1 ? CODE_HITS_DATA / 2 : 1;
+}
+
 void mmu_settle_code(struct cpu *c)
 {
     struct tlb *t = c->tlb;
-    if (t->code_hits < CODE_HITS_DATA)
+    struct mem_page **turned = turned_slot(t, t->code_page);
+    if (t->code_hits < (*turned == t->code_page ? hits_again(c) : CODE_HITS_DATA))
         return;
+    *turned = t->code_page;
     world_exclusive(c->world, c);
     mem_code_unmark(t->code_page);
     mem_tell_code(c->mem, t->code_page);

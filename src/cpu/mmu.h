@@ -64,6 +64,7 @@ struct tlb_watch {
 
 #define TLB_SLOW   32 /* translations of pages that never get a tag */
 #define TLB_FRAMES 64 /* answers of mem_find */
+#define TLB_TURNED 64
 #define TLB_SPACES 8
 
 struct tlb {
@@ -97,6 +98,7 @@ struct tlb {
     struct mem_page *rmw_page;  /* of the last mmu_rmw_host, if its page has no write tag */
     struct mem_page *code_page; /* where this processor's stores hit code, and how often in a row */
     unsigned code_hits;
+    struct mem_page *turned[TLB_TURNED]; /* pages of code that turned out to hold data, by a hash */
     struct {
         u64 misses, walks, flushes, code_hits, code_unmarks;
     } stats;

@@ -233,11 +233,23 @@ u32 block_slot_new(struct translator *t, u64 target)
     return t->slots_used[half]++ + half * WIN_SLOTS / 2;
 }
 
-u32 block_slot(struct translator *t, u64 target)
+static u32 slot_place(const struct translator *t, u64 target)
 {
     u32 mask = (1u << SLOT_BITS) - 1, n = (u32)(target * GOLDEN >> (64 - SLOT_BITS));
     while (t->slots[n].slot && t->slots[n].target != target)
         n = (n + 1) & mask;
+    return n;
+}
+
+u32 block_slot_known(const struct translator *t, u64 target)
+{
+    u32 n = slot_place(t, target);
+    return t->slots[n].slot ? t->slots[n].slot - 1 : LINK_NONE;
+}
+
+u32 block_slot(struct translator *t, u64 target)
+{
+    u32 n = slot_place(t, target);
     if (t->slots[n].slot)
         return t->slots[n].slot - 1;
     u32 slot = block_slot_new(t, target);

@@ -228,7 +228,8 @@ static struct block *block_of(const struct translator *t, u64 arg)
     return t->blocks[arg / BLOCK_MAX];
 }
 
-/* What still leads to a dead block is led on to the one that took its place. */
+/* What leads to a dead block is to lead to the one that took its place: the window's words, or code makes a longer
+ * detour each time; and whatever else there is by way of the dead one. */
 static void run_dead(struct translator *t, struct block *from)
 {
     struct cpu *c = t->cpu;
@@ -240,7 +241,13 @@ static void run_dead(struct translator *t, struct block *from)
     if (!to->native || drops != t->stats.drops)
         return;
     t->resume = to->entry;
-    if (!t->check && to->page == from->page && to->flavour == from->flavour && to->mode == from->mode)
+    if (t->check)
+        return;
+    windows_set_jump(t->windows, from->rip, to->check);
+    u32 slot = block_slot_known(t, from->rip);
+    if (slot != LINK_NONE)
+        windows_set_slot(t->windows, slot, from->rip, to->entry);
+    if (to->page == from->page && to->flavour == from->flavour && to->mode == from->mode)
         block_forward(t, from, to->entry);
 }
 

@@ -152,6 +152,8 @@ void block_misaligned(struct translator *t, struct block *b, unsigned n);
 void block_accessed(struct translator *t, struct block *b, unsigned n, bool entry);
 /* The slot for direct jumps to this address. LINK_NONE if there are none left. */
 u32 block_slot(struct translator *t, u64 target);
+/* The same, if there is one. */
+u32 block_slot_known(const struct translator *t, u64 target);
 /* A slot of its own for something at this address. */
 u32 block_slot_new(struct translator *t, u64 target);
 /* The block whose code has this address, or NULL. */
