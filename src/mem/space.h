@@ -103,7 +103,7 @@ u64 mem_a20_mask(const struct mem_space *s);
 
 struct mem_listener {
     struct list node;
-    void (*changed)(void *opaque);      /* must not block or change the map */
+    void (*changed)(void *opaque); /* must not block or change the map */
     /* A store hit code in this page that an engine has marked (mem/code.h), or the page was unmarked; may be NULL. */
     void (*code_written)(void *opaque, struct mem_page *page);
     void *opaque;

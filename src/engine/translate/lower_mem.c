@@ -236,6 +236,33 @@ static struct insn_ea address_general(struct lower *l, const struct operand *o)
     return ea_of(HOST_T, HOST_T2, 0, 0);
 }
 
+/* Is the address known already, with all its bytes in one page? */
+static bool fixed_address(const struct lower *l, const struct operand *o, u64 *at)
+{
+    bool relative = o->base == REG_RIP;
+    if (o->seg == SEG_FS || o->seg == SEG_GS || (!relative && o->base != REG_ZERO) || o->index != REG_ZERO)
+        return false;
+    *at = ((relative ? l->b->rip : 0) + (u64)o->disp) << o->ashift >> o->ashift;
+    return o->size && *at % MEM_PAGE_SIZE + o->size <= MEM_PAGE_SIZE;
+}
+
+/* Nothing is left to look at, and the page's number is a constant. */
+static struct insn_ea address_fixed(struct lower *l, u64 at)
+{
+    u64 page = at / MEM_PAGE_SIZE % WIN_PAGES, entry = WIN_TABLE + page * 8;
+    l->held = 0;
+    if (entry == (u64)(i32)entry) {
+        emit_gs(&l->e, INSN_MOV_Gv_Ev, HOST_T, (i32)entry);
+    } else {
+        emit_mov_imm(&l->e, HOST_T, page);
+        emit_insn(&l->e, insn_gs(INSN_MOV_Gv_Ev, HOST_T, HOST_T, WIN_TABLE, true));
+    }
+    if (at == (u64)(i64)(i32)at)
+        return ea_of(HOST_T, REG_ZERO, 0, (i32)at);
+    emit_mov_imm(&l->e, HOST_T2, at);
+    return ea_of(HOST_T, HOST_T2, 0, 0);
+}
+
 /* The operand as an address of the host's registers, if it is one register that lives in one. */
 static bool simple_ea(const struct operand *o, struct insn_ea *ea)
 {
@@ -252,10 +279,13 @@ static bool simple_ea(const struct operand *o, struct insn_ea *ea)
 bool lower_address(struct lower *l, const struct operand *o, enum address_want want, struct insn_ea *out)
 {
     struct insn_ea ea;
+    u64 at;
     bool far = o->disp != (i32)o->disp && o->base != REG_RIP;
     if (far || (o->ashift && (o->seg == SEG_FS || o->seg == SEG_GS)) || o->ashift > 32)
         return false;
-    if (simple_ea(o, &ea)) {
+    if (fixed_address(l, o, &at)) {
+        *out = address_fixed(l, at);
+    } else if (simple_ea(o, &ea)) {
         address_simple(l, o, ea);
         *out = ea.base == REG_ZERO ? ea_of(HOST_T, ea.index, ea.scale, ea.disp) : ea_of(HOST_T, ea.base, 0, ea.disp);
     } else {

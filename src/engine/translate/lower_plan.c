@@ -148,7 +148,7 @@ static u32 root_of(const struct planner *p, unsigned reg, unsigned scale, i64 *a
 {
     if (reg == REG_ZERO)
         return 0;
-    *at += p->reg[reg].add << scale;
+    *at += (i64)((u64)p->reg[reg].add << scale);
     return p->reg[reg].root;
 }
 

@@ -159,7 +159,7 @@ u32 block_slot_new(struct translator *t, u64 target);
 /* The block whose code has this address, or NULL. */
 struct block *block_by_code(const struct translator *t, u64 host);
 /* fault.c: the instruction that the address in its code belongs to; count for the jumps after the last. */
-unsigned block_insn(const struct block *b, u64 host);
+unsigned block_insn(const struct block *b, u64 pc);
 
 /* block_cross.c: an instruction that lies in two pages. The page it goes on in, from which nothing stale is left;
  * raises page faults. NULL if the instruction cannot be kept. */
