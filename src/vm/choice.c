@@ -57,7 +57,7 @@ static int choose_best(struct vm *vm, struct error *err)
             return 0;
         }
         size_t len = strlen(reason);
-        snprintf(reason + len, size - len, "; %s: %.60s", engines[i]->name, why.text);
+        snprintf(reason + len, size - len, "; %s: %.80s", engines[i]->name, why.text);
     }
     return error_set(err, -ENOTSUP, "--engine auto: no engine runs here: %s", reason);
 }

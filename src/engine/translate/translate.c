@@ -15,6 +15,9 @@
 #define LEAF7_AVX2 BIT(5)
 #define LEAF7_BMI2 BIT(8)
 
+/* Windows for one processor. */
+#define PROBE_SPACE (3 * WIN_SIZE)
+
 /* Of host memory, for each processor. */
 #define MEMORY_PRESET MiB(256)
 #define MEMORY_LEAST  MiB(24)
@@ -26,6 +29,10 @@ static int probe(struct error *err)
     unsigned a, b, c, d;
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (b & (LEAF7_AVX2 | LEAF7_BMI2)) != (LEAF7_AVX2 | LEAF7_BMI2))
         return error_set(err, -ENOTSUP, "this host's processor has no AVX2 and BMI2, which the translator needs");
+    u8 *space = host_space_reserve(PROBE_SPACE);
+    if (!space)
+        return error_set(err, -ENOTSUP, "this process may not reserve 1.5 TiB of addresses (ulimit -v?)");
+    host_space_release(space, PROBE_SPACE);
     return 0;
 }
 
