@@ -73,6 +73,7 @@ def emulators(build, folder):
     kernel, initramfs = (os.path.abspath(f'{build}/guest/{name}') for name in ('vmlinuz', 'initramfs.gz'))
     boot = ['-kernel', kernel, '-initrd', initramfs, '-append', CMDLINE, '-m', str(MEMORY)]
     yield Emulator('ring3 interp', [f'{build}/ring3', 'run', '--engine', 'interp', '--stats', *boot])
+    yield Emulator('ring3 translate', [f'{build}/ring3', 'run', '--engine', 'translate', *boot])
     if shutil.which('qemu-system-x86_64'):
         yield Emulator('QEMU TCG', ['qemu-system-x86_64', '-accel', 'tcg', '-cpu', 'max', '-display', 'none', '-nodefaults', '-serial', 'stdio', '-no-reboot', *boot])
     else:
@@ -109,7 +110,7 @@ def print_table(times, speeds):
     first = times[names[0]]
     if speeds:
         print(f'ring3 interp: {statistics.median(speeds) / 1e6:.0f} million guest instructions a second\n')
-    print('| row | ' + ' | '.join(f'{n}, s' for n in names) + ' | ' + ' | '.join(f'{n} / ring3' for n in names[1:]) + ' |')
+    print('| row | ' + ' | '.join(f'{n}, s' for n in names) + ' | ' + ' | '.join(f'{n} / {names[0]}' for n in names[1:]) + ' |')
     print('| --- |' + ' ---: |' * (2 * len(names) - 1))
     for row in first:
         cells = [statistics.median(times[n][row]) if row in times[n] else None for n in names]
