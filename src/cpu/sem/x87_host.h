@@ -22,7 +22,7 @@
     {                                                                                                                  \
         u16 sw, old;                                                                                                   \
         asm volatile(X87_ENTER "fldt %[b]\n\tfldt %[a]\n\t" insn X87_STATUS "fstpt %[a]" X87_LEAVE                     \
-                     : "=&a"(sw), [old] "=m"(old), [a] "+m"(*a)                                                         \
+                     : "=&a"(sw), [old] "=m"(old), [a] "+m"(*a)                                                        \
                      : [b] "m"(*b), [cw] "m"(cw)                                                                       \
                      : X87_CLOBBERS);                                                                                  \
         return sw;                                                                                                     \
@@ -34,7 +34,7 @@
     {                                                                                                                  \
         u16 sw, old;                                                                                                   \
         asm volatile(X87_ENTER "fldt %[a]\n\t" insn " %[b]" X87_STATUS "fstpt %[a]" X87_LEAVE                          \
-                     : "=&a"(sw), [old] "=m"(old), [a] "+m"(*a)                                                         \
+                     : "=&a"(sw), [old] "=m"(old), [a] "+m"(*a)                                                        \
                      : [b] "m"(mem), [cw] "m"(cw)                                                                      \
                      : X87_CLOBBERS);                                                                                  \
         return sw;                                                                                                     \
@@ -46,7 +46,7 @@
     {                                                                                                                  \
         u16 sw, old;                                                                                                   \
         asm volatile(X87_ENTER "fldt %[a]\n\t" insn X87_STATUS "fstpt %[a]" X87_LEAVE                                  \
-                     : "=&a"(sw), [old] "=m"(old), [a] "+m"(*a)                                                         \
+                     : "=&a"(sw), [old] "=m"(old), [a] "+m"(*a)                                                        \
                      : [cw] "m"(cw)                                                                                    \
                      : X87_CLOBBERS);                                                                                  \
         return sw;                                                                                                     \
@@ -58,7 +58,7 @@
     {                                                                                                                  \
         u16 sw, old;                                                                                                   \
         asm volatile(X87_ENTER "fldz\n\t" insn " %[b]" X87_STATUS "fstpt %[a]" X87_LEAVE                               \
-                     : "=&a"(sw), [old] "=m"(old), [a] "=m"(*a)                                                         \
+                     : "=&a"(sw), [old] "=m"(old), [a] "=m"(*a)                                                        \
                      : [b] "m"(mem), [cw] "m"(cw)                                                                      \
                      : X87_CLOBBERS);                                                                                  \
         return sw;                                                                                                     \
@@ -70,7 +70,7 @@
     {                                                                                                                  \
         u16 sw, old;                                                                                                   \
         asm volatile(X87_ENTER "fldz\n\tfldt %[a]\n\t" insn X87_STATUS "fstpt %[a]\n\tfstpt %[b]" X87_LEAVE            \
-                     : "=&a"(sw), [old] "=m"(old), [a] "+m"(*a), [b] "=m"(*b)                                           \
+                     : "=&a"(sw), [old] "=m"(old), [a] "+m"(*a), [b] "=m"(*b)                                          \
                      : [cw] "m"(cw)                                                                                    \
                      : X87_CLOBBERS);                                                                                  \
         return sw;                                                                                                     \
@@ -82,7 +82,7 @@
     {                                                                                                                  \
         u16 sw, old;                                                                                                   \
         asm volatile(X87_ENTER "fldt %[a]\n\t" insn " %[b]" X87_STATUS X87_LEAVE                                       \
-                     : "=&a"(sw), [old] "=m"(old), [b] "+m"(*mem)                                                       \
+                     : "=&a"(sw), [old] "=m"(old), [b] "+m"(*mem)                                                      \
                      : [a] "m"(*a), [cw] "m"(cw)                                                                       \
                      : X87_CLOBBERS);                                                                                  \
         return sw;                                                                                                     \
