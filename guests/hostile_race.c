@@ -119,6 +119,7 @@ static void dirty_bits(void)
     u64 *frame = page_alloc(), clean = 0;
     map_page(VA, (u64)frame, PTE_P | PTE_W);
     u64 *entry = page_entry(VA, 1);
+    *entry = 0; /* whoever has seen it dirty may write without saying so again */
     on_vector(14, fault_again);
     post_others(write_hard);
     for (unsigned n = 0; n < rounds(400); n++) {

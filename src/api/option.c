@@ -59,6 +59,16 @@ static int parse_cpus(const char *who, const char *value, void *place, struct er
     return 0;
 }
 
+static int parse_count(const char *who, const char *value, void *place, struct error *err)
+{
+    const char *rest;
+    u64 n;
+    if (!number_read(value, &n, &rest) || *rest || n > UINT8_MAX)
+        return error_set(err, -EINVAL, "%s: not a count; give 0 to %d", who, UINT8_MAX);
+    *(u8 *)place = (u8)n;
+    return 0;
+}
+
 static int parse_text(const char *who, const char *value, void *place, struct error *err)
 {
     *(const char **)place = value;
@@ -123,6 +133,9 @@ static const struct option options[] = {
       "host memory that translate may use beside the guest's; 24M or more, preset 256M, for each processor"},
      parse_size,
      AT(engine_memory)},
+    {{"translate-after", NULL, "COUNT", "2", "how often translate runs code by other means first; 0 to 255"},
+     parse_count,
+     AT(translate_after)},
     {{"serial", NULL, "WHERE", "stdio", "first serial port: stdio, file=PATH, pty or null"}, parse_console, AT(serial)},
     {{"debugcon", NULL, "WHERE", NULL, "debug console and firmware log, ports 0xe9 and 0x402: as --serial"},
      parse_console,

@@ -21,6 +21,7 @@ struct engine_config {
     bool check;                /* hold each stretch of guest code against the semantics of its instructions */
     bool timing;               /* measure where the time goes, for stats */
     struct perf_map *perf_map; /* where to name code that is made (host/perf_map.h); NULL: nowhere */
+    u8 translate_after;        /* run code so often by its instructions' semantics before it is translated */
     u64 memory;                /* bytes of host memory for all processors together; 0: the engine's own choice */
 };
 

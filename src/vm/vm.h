@@ -59,6 +59,7 @@ struct vm_config {
         *debugcon; /* the same; NULL: port 0xe9 joins the serial port on stdio, firmware's port 0x402 is not there */
     bool debug_exit, testdev, no_reboot;
     u64 engine_memory;
+    u8 translate_after;
     bool check, timing, perf_map; /* as engine_config has them (engine/engine.h) */
     enum vm_sandbox sandbox;
     const struct log *log;                         /* outlives the vm */

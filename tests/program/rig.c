@@ -93,8 +93,10 @@ static bool rig_machine(struct rig *r, const struct isa_features *f)
 struct rig *rig_create(const struct engine_ops *engine, enum rig_way way, const struct isa_features *f)
 {
     struct error err = {.text = "out of memory"};
+    /* One way tries what is translated only in the end; the others have all of it translated. */
+    const struct engine_config cfg = {.translate_after = way == WAY_STOP ? 2 : 0};
     struct rig *r = calloc(1, sizeof(*r));
-    if (!r || !rig_machine(r, f) || engine->attach(r->cpu, &(struct engine_config){0}, &err) < 0) {
+    if (!r || !rig_machine(r, f) || engine->attach(r->cpu, &cfg, &err) < 0) {
         fprintf(stderr, "random_program: %s: %s\n", engine->name, err.text);
         rig_destroy(r);
         return NULL;

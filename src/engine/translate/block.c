@@ -395,6 +395,8 @@ static void block_init(struct translator *t, struct block *b, const u8 *guest)
         b->unaligned = b->exact = m->insns;
     if (r->rip == b->rip)
         b->forced = r->insns;
+    if (b->unaligned | b->forced)
+        b->runs = t->patience; /* it was translated before */
 }
 
 struct block *blocks_single(struct translator *t)
@@ -444,10 +446,29 @@ static void block_keep(struct translator *t, struct block *b)
         b->page2_next = b->page2->second;
         b->page2->second = b;
     }
+}
+
+/* Is it of a kind that is translated? */
+static bool is_lowered(const struct block *b)
+{
+    return b->mode == ISA_64 && !(b->flavour & FLAVOUR_SLOW);
+}
+
+/* Translates the block. False if there is no room for that. */
+static bool block_translate(struct translator *t, struct block *b)
+{
+    b->at = meta_take(t, (b->count + 1u) * sizeof(u16));
+    b->commit = meta_take(t, (b->count + 1u) * sizeof(u16));
     b->id = t->count;
+    b->check = (u64)code_next(t->area);
+    if (t->count == BLOCKS_MAX || !b->at || !b->commit || !lower_block(t, b))
+        return false;
+    b->native = true;
     t->blocks[t->count++] = b;
     t->stats.blocks++;
     t->stats.insns += b->count;
+    perf_block(t, b);
+    return true;
 }
 
 /* What was decoded into the room is made a block: tables, code, membership. NULL if the code has no room. */
@@ -456,19 +477,11 @@ static struct block *block_finish(struct translator *t, struct block *b, struct 
     u64 size = sizeof(*b) + b->count * sizeof(struct insn), mark = t->meta_used;
     t->meta_used += (size + 15) & ~15ull;
     b->page = page;
-    b->id = t->count;
-    b->check = (u64)code_next(t->area);
-    if (b->mode == ISA_64 && !(b->flavour & FLAVOUR_SLOW)) {
-        b->at = meta_take(t, (b->count + 1u) * sizeof(u16));
-        b->commit = meta_take(t, (b->count + 1u) * sizeof(u16));
-        if (!b->at || !b->commit || !lower_block(t, b)) {
-            t->meta_used = mark;
-            return NULL;
-        }
-        b->native = true;
+    if (!t->patience && is_lowered(b) && !block_translate(t, b)) {
+        t->meta_used = mark;
+        return NULL;
     }
     block_keep(t, b);
-    perf_block(t, b);
     return b;
 }
 
@@ -541,7 +554,7 @@ static struct block *cache_find(struct translator *t, const u8 *host)
     return b;
 }
 
-struct block *blocks_find(struct translator *t)
+static struct block *find(struct translator *t)
 {
     struct cpu *c = t->cpu;
     u64 rip = c->gpr[REG_RIP], limit = code_limit(c), linear = code_linear(c);
@@ -568,6 +581,26 @@ struct block *blocks_find(struct translator *t)
         return blocks_single(t);
     *jump = b == t->scratch || b->page2 ? NULL : b;
     return b;
+}
+
+/* It has been run often enough for its translation to pay, or is another one if everything had to be dropped. */
+static NOINLINE struct block *translate_now(struct translator *t, struct block *b)
+{
+    u64 drops = t->stats.drops;
+    struct error err;
+    stats_lap(&t->stats, TIME_SEMANTICS);
+    bool kept = reserve(t) && drops == t->stats.drops, done = kept && block_translate(t, b);
+    if (kept && !done)
+        (void)blocks_drop(t, &err);
+    stats_lap(&t->stats, TIME_TRANSLATE);
+    return done ? b : find(t);
+}
+
+struct block *blocks_find(struct translator *t)
+{
+    struct block *b = find(t);
+    bool stays = b->native || b->runs < t->patience || b == t->scratch || !is_lowered(b);
+    return likely(stays) ? b : translate_now(t, b);
 }
 
 struct block *block_by_code(const struct translator *t, u64 host)

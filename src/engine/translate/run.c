@@ -53,6 +53,7 @@ static void run_list(struct translator *t, struct block *b)
     struct cpu *c = t->cpu;
     unsigned n = 0;
     t->stats.lists++;
+    b->runs += b->runs < t->patience;
     do {
         if (!run_insn(t, b, n))
             return;

@@ -122,6 +122,7 @@ static int attach(struct cpu *c, const struct engine_config *cfg, struct error *
     t->cpu = c;
     (void)pthread_mutex_init(&t->changed.lock, NULL);
     t->perf_map = cfg->perf_map;
+    t->patience = cfg->check ? 0 : cfg->translate_after;
     stats_begin(&t->stats, cfg->timing);
     int status = prepare(t, cfg, err);
     if (status) {

@@ -53,10 +53,11 @@ struct block {
     struct block *next, *page_next, *page2_next;
     struct code_page *page, *page2; /* page2: its one instruction goes on at the start of that page */
     const u8 *guest2;               /* the host address of page2 */
-    u32 id;
+    u32 id; /* if it is native */
     u16 bytes;
     u8 count, mode, flavour;
     bool native, dead, runs_on; /* runs_on: the last instruction is no branch */
+    u8 runs;                    /* as a list, up to t->patience: then it is translated, if it can be */
     u8 misaligned;              /* accesses seen, up to UNALIGNED_MAX */
     u8 barren;                  /* faults after which there still was no window entry; or calls after which there was */
     u64 calls;                  /* bit n: instruction n is always left to its semantics */
@@ -92,7 +93,7 @@ struct translator {
     struct windows *windows;
     struct code_area *area;
     struct trap_thread *trap;
-    struct block **blocks; /* by id, which is by address of code */
+    struct block **blocks; /* the native ones, by id, which is by address of code */
     u32 count;
     struct block **hash;
     struct code_page **pages;
@@ -113,6 +114,7 @@ struct translator {
     } barren[1 << MISALIGNED_BITS];
     struct block *scratch;     /* what is not cached */
     struct block *now;         /* c->cur is in it */
+    u8 patience;               /* how often a block is run as a list before it is translated */
     u64 resume;                /* host address to go on at, or 0: look rip up */
     u8 flavour;                /* of the code that may run now */
     u8 native_flavour;         /* that windows lead to */
@@ -134,7 +136,7 @@ void blocks_destroy(struct translator *t);
 #define BLOCKS_FIXED MiB(4)
 /* Forgets everything. */
 int blocks_drop(struct translator *t, struct error *err);
-/* The block at rip; raises what fetching and decoding raise. */
+/* The block at rip; raises what fetching and decoding raise. One that is not native is to be run as a list. */
 struct block *blocks_find(struct translator *t);
 /* A block of the one instruction at rip, not cached and not translated. */
 struct block *blocks_single(struct translator *t);
