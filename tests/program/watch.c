@@ -21,7 +21,8 @@ static u64 now_us(void)
     return (u64)t.tv_sec * 1000000 + (u64)t.tv_nsec / 1000;
 }
 
-/* A stop may cost more than what the program does between two of them: after this long it is left to come to its end. */
+/* A stop may cost more than what the program does between two of them: after this long it is left to come to its end.
+ */
 #define DISTURBED_US 1000000u
 
 /* Too short for a sleep. */
