@@ -76,9 +76,11 @@ static int open_machine(struct vm *vm, struct error *err)
 static int attach_engine(struct vm *vm, struct error *err)
 {
     struct world *world = machine_world(vm->machine);
-    const struct engine_config cfg = {
-        .check = vm->cfg.check, .timing = vm->cfg.timing, .perf_map = vm->perf_map, .memory = vm->cfg.engine_memory,
-        .translate_after = vm->cfg.translate_after};
+    const struct engine_config cfg = {.check = vm->cfg.check,
+                                      .timing = vm->cfg.timing,
+                                      .perf_map = vm->perf_map,
+                                      .memory = vm->cfg.engine_memory,
+                                      .translate_after = vm->cfg.translate_after};
     vm->cpus = world_count(world);
     vm->processors = calloc(vm->cpus, sizeof(*vm->processors));
     if (!vm->processors)

@@ -53,7 +53,7 @@ struct block {
     struct block *next, *page_next, *page2_next;
     struct code_page *page, *page2; /* page2: its one instruction goes on at the start of that page */
     const u8 *guest2;               /* the host address of page2 */
-    u32 id; /* if it is native */
+    u32 id;                         /* if it is native */
     u16 bytes;
     u8 count, mode, flavour;
     bool native, dead, runs_on; /* runs_on: the last instruction is no branch */
