@@ -19,7 +19,7 @@ def run(*options):
 
 
 def check_perf_map():
-    pid, status, _, err = run('--perf-map')
+    pid, status, _, err = run('--perf-map', '--translate-after', '0')
     path = f'/tmp/perf-{pid}.map'
     check('perf map: the guest passes', status == PASSED, err)
     if not check('perf map: the file is there', os.path.exists(path)):
