@@ -111,6 +111,15 @@ static int parse_sandbox(const char *who, const char *value, void *place, struct
     return error_set(err, -EINVAL, "%s: not a way to confine the process; give on, auto or off", who);
 }
 
+static int parse_unpack(const char *who, const char *value, void *place, struct error *err)
+{
+    bool guest = strcmp(value, "guest") == 0;
+    if (!guest && strcmp(value, "host") != 0)
+        return error_set(err, -EINVAL, "%s: nobody who could unpack it; give host or guest", who);
+    *(bool *)place = guest;
+    return 0;
+}
+
 #define AT(member) offsetof(struct vm_config, member)
 
 /* name, alias, value, preset, help */
@@ -122,6 +131,9 @@ static const struct option options[] = {
      parse_path,
      AT(initramfs)},
     {{"cmdline", "append", "TEXT", NULL, "command line of the kernel"}, parse_text, AT(cmdline)},
+    {{"unpack", NULL, "WHO", "host", "who unpacks a compressed bzImage: host, or guest by the kernel's own code"},
+     parse_unpack,
+     AT(no_unpack)},
     {{"firmware", "bios", "FILE", NULL, "firmware image, mapped to end at 4 GiB"}, parse_path, AT(firmware)},
     {{"memory", "m", "SIZE", "1G", "memory in K, M or G; a bare number is MiB"}, parse_size, AT(ram_size)},
     {{"cpus", "smp", "COUNT", "1", "processors, 1 to 64"}, parse_cpus, AT(cpus)},

@@ -37,6 +37,7 @@ struct machine_config {
     const char *initramfs; /* also the multiboot modules: "path args,path args" as QEMU takes them */
     const char *cmdline;   /* "" if NULL */
     const char *firmware;  /* raw image that ends at 4 GiB; without kernel and firmware the built-in guest runs */
+    bool no_unpack;        /* a bzImage's kernel is left to unpack itself */
     bool debug_exit, testdev;
     struct chardev *serial;  /* NULL: the port is there, bytes go nowhere */
     struct chardev *console; /* debug console, ports 0xe9 and 0x402; may be NULL */

@@ -9,6 +9,7 @@
 #include "cpu/world.h"
 #include "dev/pc/apic.h"
 #include "dev/pc/ferr.h"
+#include "event/door.h"
 #include "event/loop.h"
 #include "machine/board.h"
 #include "machine/boot/entry.h"
@@ -163,6 +164,8 @@ static int load_guest(struct machine *m, struct error *err)
     b.modules = &m->modules;
     b.cmdline = m->cmdline;
     b.err = err;
+    b.unpack = !m->cfg.no_unpack;
+    door_random(m->cfg.loop, &b.random, sizeof(b.random));
     status = machine_without_firmware(m, &b.rsdp, err);
     if (status)
         return status;

@@ -56,6 +56,7 @@ static int open_machine(struct vm *vm, struct error *err)
         .initramfs = cfg->initramfs,
         .cmdline = cfg->cmdline,
         .firmware = cfg->firmware,
+        .no_unpack = cfg->no_unpack,
         .debug_exit = cfg->debug_exit,
         .testdev = cfg->testdev,
         .serial = vm->serial,

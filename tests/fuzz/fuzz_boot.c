@@ -10,7 +10,7 @@
 #include "event/loop.h"
 #include "machine/board.h"
 #include "machine/boot/boot.h"
-#include "machine/boot/linux.h"
+#include "machine/boot/vmlinux.h"
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
 
@@ -73,6 +73,8 @@ static void boot_one(struct boot_file *kernel, const struct boot_modules *module
     b.cmdline = cmdline;
     b.err = &err;
     b.rsdp = LOW_POINTERS;
+    b.unpack = true;
+    b.random = ram;
     int status = boot_start(&b);
     /* A refusal says why; what was accepted starts inside memory, with nothing over anything else. */
     if (status < 0 && strncmp(err.text, "--", 2) != 0)
@@ -89,6 +91,16 @@ static void boot_one(struct boot_file *kernel, const struct boot_modules *module
     }
     mem_space_destroy(mem);
     loop_destroy(loop);
+}
+
+/* Relocations of a kernel that was unpacked: the whole file comes from the input. */
+static void move_one(const struct boot_file *kernel)
+{
+    const struct linux_image image = {.load = 0x1000000, .init_size = 0x400000};
+    struct vmlinux v = {.file = *kernel};
+
+    if (kernel->size > sizeof(Elf64_Ehdr) && !elf_parse(&v.file, &v.elf))
+        (void)vmlinux_move(&v, &image, kernel->size);
 }
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
@@ -124,6 +136,7 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
     }
     memset(cmdline, 'x', extra);
     boot_one(&kernel, &modules, cmdline, ram);
+    move_one(&kernel);
     free(kernel.data);
     return 0;
 }

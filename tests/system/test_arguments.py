@@ -40,6 +40,7 @@ BAD = [
     (['run', '--engine', 'translate', '--engine-memory', '95M', '--cpus', '4'], '96M'),
     (['run', '--engine-memory', 'much'], '--engine-memory much'),
     (['run', '--translate-after', '256'], '0 to 255'),
+    (['run', '--unpack', 'me'], 'host or guest'),
     (['run', '--translate-after', '2x'], '0 to 255'),
     (['run', '--engine', 'interp', '--engine-memory', '64M'], '--engine-memory'),
     (['run', '--engine', 'interp', '--perf-map'], '--perf-map'),

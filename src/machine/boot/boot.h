@@ -72,6 +72,8 @@ struct boot {
     const char *cmdline; /* never NULL */
     u64 rsdp;            /* where the ACPI tables start */
     bool long_mode;      /* the processor model has it */
+    bool unpack;         /* a bzImage's kernel, here and not in the guest */
+    u64 random;          /* for unpacked kernels that want to be where nobody knows */
     struct error *err;
     struct boot_entry entry; /* what the protocol fills in */
     struct boot_area area[BOOT_AREAS_MAX];

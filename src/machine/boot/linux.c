@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "machine/board.h"
+#include "machine/boot/vmlinux.h"
 
 #define SECTOR              512
 #define MAGIC               0x53726448u /* "HdrS" */
@@ -78,6 +79,9 @@ const char *linux_parse(const struct boot_file *f, struct linux_image *l)
     l->cmdline_max = (u32)field(f, l, 0x206, HDR_CMDLINE_SIZE, 4, CMDLINE_MAX_DEFAULT);
     l->init_size = field(f, l, 0x20a, HDR_INIT_SIZE, 4, 0);
     l->long_entry = field(f, l, 0x20c, HDR_XLOADFLAGS, 2, 0) & XLF_KERNEL_64;
+    l->payload = field(f, l, 0x208, HDR_PAYLOAD, 4, 0);
+    l->payload_size = field(f, l, 0x208, HDR_PAYLOAD_SIZE, 4, 0);
+    l->alignment = field(f, l, 0x205, HDR_ALIGNMENT, 4, 0);
     l->load = LOAD_DEFAULT;
     if (field(f, l, 0x205, HDR_RELOCATABLE, 1, 0))
         l->load = field(f, l, 0x20a, HDR_PREF_ADDRESS, 8, LOAD_DEFAULT);
@@ -95,12 +99,45 @@ static unsigned long long mib_up(u64 size)
     return (size + MiB(1) - 1) >> 20;
 }
 
-static int load_kernel(struct boot *b, const struct linux_image *l)
+static bool has_word(const char *text, const char *word)
+{
+    size_t len = strlen(word);
+
+    for (const char *p = text; (p = strstr(p, word)); p += len) {
+        bool begins = p == text || p[-1] == ' ', ends = !p[len] || p[len] == ' ';
+        if (begins && ends)
+            return true;
+    }
+    return false;
+}
+
+/* Where the kernel is entered, and how it is told of KASLR. 0 if it has to unpack itself. */
+static u64 load_unpacked(struct boot *b, const struct linux_image *l, u8 *params)
+{
+    struct vmlinux v;
+
+    if (!b->unpack || !b->long_mode || !l->long_entry || !vmlinux_unpack(b->kernel, l, &v))
+        return 0;
+    if (!has_word(b->cmdline, "nokaslr") && vmlinux_move(&v, l, b->random))
+        params[HDR_LOADFLAGS] |= LOADFLAG_KASLR;
+    vmlinux_load(b, &v);
+    vmlinux_free(&v);
+    return v.entry;
+}
+
+static int load_kernel(struct boot *b, const struct linux_image *l, u8 *params)
 {
     if (!boot_usable(b, l->load, l->init_size) || !boot_claim(b, l->load, l->init_size))
         return boot_fail(b, b->kernel, -ENOMEM, "the kernel needs at least %llu MiB of memory: raise --memory",
                          mib_up(l->load + l->init_size));
-    boot_put(b, l->load, b->kernel->data + l->setup_size, l->kernel_size);
+    u64 entry = load_unpacked(b, l, params);
+    if (!entry)
+        boot_put(b, l->load, b->kernel->data + l->setup_size, l->kernel_size);
+    b->entry = (struct boot_entry){.mode = BOOT_PROTECTED, .rip = l->load};
+    if (l->long_entry && b->long_mode) {
+        b->entry.mode = BOOT_LONG;
+        b->entry.rip = entry ? entry : l->load + ENTRY_64;
+    }
     return 0;
 }
 
@@ -191,20 +228,16 @@ static int no_room(struct boot *b)
     return boot_fail(b, b->kernel, -ENOMEM, "no room for its boot parameters in guest memory: raise --memory");
 }
 
-static int set_entry(struct boot *b, const struct linux_image *l, const u8 *params)
+static int put_params(struct boot *b, const u8 *params)
 {
     u64 base = boot_place_small(b, BP_SIZE, MEM_PAGE_SIZE);
 
     if (!base)
         return no_room(b);
     boot_put(b, base, params, BP_SIZE);
-    b->entry = (struct boot_entry){.mode = BOOT_PROTECTED, .rip = l->load, .rsi = base};
-    if (l->long_entry && b->long_mode) {
-        b->entry.mode = BOOT_LONG;
-        b->entry.rip = l->load + ENTRY_64;
-        if (!put_page_tables(b))
-            return no_room(b);
-    }
+    b->entry.rsi = base;
+    if (b->entry.mode == BOOT_LONG && !put_page_tables(b))
+        return no_room(b);
     return boot_put_gdt(b) ? 0 : no_room(b);
 }
 
@@ -229,8 +262,8 @@ int boot_linux(struct boot *b)
     put_u64(params + BP_ACPI_RSDP, b->rsdp);
     fill_e820(b, params);
 
-    if ((status = load_kernel(b, &l)) || (status = load_initramfs(b, &l, params)) ||
+    if ((status = load_kernel(b, &l, params)) || (status = load_initramfs(b, &l, params)) ||
         (status = load_cmdline(b, &l, params)))
         return status;
-    return set_entry(b, &l, params);
+    return put_params(b, params);
 }

@@ -11,11 +11,13 @@ struct linux_image {
     u16 protocol;
     u32 setup_size; /* boot sector and real-mode code: the rest of the file is the kernel proper */
     u64 kernel_size;
-    u64 initrd_max;  /* highest address that the initramfs may occupy */
-    u32 cmdline_max; /* without the terminating zero */
-    u64 load;        /* where the kernel wants to be */
-    u64 init_size;   /* memory it needs from there */
-    bool long_entry; /* has a 64-bit entry point */
+    u64 initrd_max;            /* highest address that the initramfs may occupy */
+    u32 cmdline_max;           /* without the terminating zero */
+    u64 load;                  /* where the kernel wants to be */
+    u64 init_size;             /* memory it needs from there */
+    bool long_entry;           /* has a 64-bit entry point */
+    u64 payload, payload_size; /* the compressed kernel, inside the kernel proper; size 0: not told */
+    u64 alignment;             /* of where the kernel can be; 0: not told */
 };
 
 bool linux_is_image(const struct boot_file *f);
@@ -43,11 +45,14 @@ enum {
     HDR_RELOCATABLE = 0x234,
     HDR_XLOADFLAGS = 0x236,
     HDR_CMDLINE_SIZE = 0x238,
+    HDR_PAYLOAD = 0x248,
+    HDR_PAYLOAD_SIZE = 0x24c,
     HDR_PREF_ADDRESS = 0x258,
     HDR_INIT_SIZE = 0x260,
     HDR_END = 0x268,
 };
 #define LOADFLAG_HIGH    0x01
+#define LOADFLAG_KASLR   0x02
 #define LOADFLAG_HEAP    0x80
 #define LOADER_UNDEFINED 0xff
 
