@@ -103,8 +103,8 @@ static u64 pack(const struct fixture *f, enum packing packing, u8 *out, u64 room
         return z.total_out;
     }
     if (packing == XZ)
-        assert_int_equal(
-            lzma_easy_buffer_encode(0, LZMA_CHECK_CRC32, NULL, f->elf, f->elf_size, out, &size, room), LZMA_OK);
+        assert_int_equal(lzma_easy_buffer_encode(0, LZMA_CHECK_CRC32, NULL, f->elf, f->elf_size, out, &size, room),
+                         LZMA_OK);
     else
         size = ZSTD_compress(out, room, f->elf, f->elf_size, 19);
     assert_true(size > 0 && size + 4 <= room);

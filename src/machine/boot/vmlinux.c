@@ -37,8 +37,7 @@ bool vmlinux_unpack(const struct boot_file *f, const struct linux_image *l, stru
     *v = (struct vmlinux){.file = {.option = f->option, .path = f->path}};
     if (!l->payload_size || !range_inside(l->payload, l->payload_size, l->kernel_size))
         return false;
-    v->file.data =
-        payload_unpack(f->data + l->setup_size + l->payload, l->payload_size, UNPACKED_MAX, &v->file.size);
+    v->file.data = payload_unpack(f->data + l->setup_size + l->payload, l->payload_size, UNPACKED_MAX, &v->file.size);
     if (!v->file.data)
         return false;
     if (is_kernel(&v->file) && !elf_parse(&v->file, &v->elf)) {
