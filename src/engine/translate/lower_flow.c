@@ -96,13 +96,14 @@ static bool lower_pop(struct lower *l, const struct insn *i)
     struct operand o = operand_stack(0);
     struct insn_ea ea;
     int host = lower_host(i->reg);
-    if (i->opsize != 8 || i->reg == R_SP || !lower_address(l, &o, ADDRESS_ANY, &ea))
+    if (i->opsize != 8 || !lower_address(l, &o, ADDRESS_ANY, &ea))
         return false;
     lower_commit(l);
     emit_insn(&l->e, at(INSN_MOV_Gv_Ev, host < 0 ? HOST_T2 : (unsigned)host, ea));
     if (host < 0)
         lower_store(l, i->reg, HOST_T2);
-    move_sp(l, HOST_SP, 8);
+    if (i->reg != R_SP) /* else what was popped is the new one */
+        move_sp(l, HOST_SP, 8);
     return true;
 }
 

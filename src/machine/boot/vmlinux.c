@@ -89,19 +89,18 @@ static u64 elf_end(const struct boot_file *f)
 static bool relocations_find(const struct boot_file *f, struct relocations *r)
 {
     u64 at = align_up(elf_end(f), 4), lists = 0;
-    const u8 *start[LISTS];
-    u64 count[LISTS];
-    if (at < sizeof(Elf64_Ehdr) || at > f->size || (f->size - at) % 4 || (at < f->size && get_u32(f->data + at)))
+    const u8 *start[LISTS] = {0};
+    u64 count[LISTS] = {0};
+    if (at < sizeof(Elf64_Ehdr) || at > f->size || (f->size - at) % 4)
         return false;
     for (; at < f->size; at += 4) {
-        if (get_u32(f->data + at)) {
-            count[lists - 1]++;
-        } else if (lists == LISTS) {
+        bool head = get_u32(f->data + at) == 0;
+        if (head ? lists == LISTS : lists == 0)
             return false;
-        } else {
-            start[lists] = f->data + at + 4;
-            count[lists++] = 0;
-        }
+        if (head)
+            start[lists++] = f->data + at + 4;
+        else
+            count[lists - 1]++;
     }
     if (lists < 2)
         return false;
