@@ -455,6 +455,21 @@ u8 *mmu_plain_host(struct cpu *c, u64 linear, unsigned size, enum mmu_access a)
     return has_tag(c, index, linear, a) ? tagged_host(c, index, linear) : NULL;
 }
 
+bool mmu_foresee(struct cpu *c, u64 linear)
+{
+    unsigned index = c->mmu_index;
+    struct walk w;
+    struct mmu_target t;
+    if (has_tag(c, index, linear, MMU_READ))
+        return true;
+    if (!canonical(c, linear) || !walk_linear(c, linear, index, MMU_READ, false, &w) || !w.used)
+        return false;
+    c->tlb->stats.walks++;
+    target_of(c, w.pa, &t);
+    fill(c, index, linear, MMU_READ, &w, &t);
+    return has_tag(c, index, linear, MMU_READ);
+}
+
 /* Fetches do not depend on SMAP or alignment checks. */
 static unsigned fetch_index(const struct cpu *c)
 {

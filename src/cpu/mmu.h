@@ -134,6 +134,10 @@ void mmu_rmw_done(struct cpu *c, u64 linear, unsigned size);
  */
 u8 *mmu_plain_host(struct cpu *c, u64 linear, unsigned size, enum mmu_access a);
 
+/* Gives the page a tag for reads if the processor could have one by now without a trace: nothing faults, and no
+ * accessed bit is owed. Is there one afterwards? */
+bool mmu_foresee(struct cpu *c, u64 linear);
+
 /*
  * Where instruction bytes come from: the host address of the byte at `linear` and, in *page and *pa, its RAM or ROM
  * page and physical address. NULL if it is not memory (a window: use mmu_fetch_bytes, never cached). Raises #PF or #GP

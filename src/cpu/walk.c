@@ -231,6 +231,7 @@ static bool read_levels(struct cpu *c, const struct paging *p, u64 linear, struc
         w->user &= (s->value & PTE_US) != 0;
         w->write &= (s->value & PTE_RW) != 0;
         w->nx |= p->entry_size == 8 && (s->value & PTE_XD);
+        w->used &= (s->value & PTE_A) != 0;
         if (leaf) {
             w->shift = shift;
             w->dirty = s->value & PTE_D;
@@ -254,7 +255,7 @@ static bool set_flags(struct cpu *c, const struct paging *p, struct step *step, 
 
 static void walk_flat(u64 linear, struct walk *w)
 {
-    *w = (struct walk){.pa = (u32)linear, .shift = 12, .user = true, .write = true, .dirty = true};
+    *w = (struct walk){.pa = (u32)linear, .shift = 12, .user = true, .write = true, .dirty = true, .used = true};
 }
 
 bool walk_linear(struct cpu *c, u64 linear, unsigned index, enum mmu_access a, bool commit, struct walk *w)
@@ -275,7 +276,7 @@ bool walk_linear(struct cpu *c, u64 linear, unsigned index, enum mmu_access a, b
     for (;;) {
         struct step step[LEVELS];
         unsigned count = 0;
-        *w = (struct walk){.user = true, .write = true};
+        *w = (struct walk){.user = true, .write = true, .used = true};
         bool found = start && read_levels(c, &p, linear, w, step, &count, &cause);
         if (found)
             cause = PF_P;

@@ -21,6 +21,7 @@ struct walk {
     bool write;  /* R/W of all levels */
     bool nx;     /* XD of any level */
     bool dirty;  /* D of the last level, after the walk */
+    bool used;   /* A of all levels, before the walk */
     bool global; /* G of the last level, with CR4.PGE */
     u32 error;   /* of the #PF, when the walk failed */
 };

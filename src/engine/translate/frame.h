@@ -29,6 +29,7 @@ enum frame_word {
     FRAME_MASK_CARRY,     /* that and 1, gathered, but for bit 0 */
     FRAME_MASK_IF,        /* of RFLAGS */
     FRAME_MASK_NOT_IF,
+    FRAME_MASK_AC,
     FRAME_MASK_AH_FLAGS, /* what LAHF leaves in AX */
     FRAME_MASK_FLAGS,    /* where that stands in RFLAGS */
     FRAME_MASK_OF,

@@ -184,6 +184,7 @@ void glue_init_frame(struct cpu *c)
     c->frame[FRAME_MASK_CARRY] = 0x1fffe;
     c->frame[FRAME_MASK_IF] = RF_IF;
     c->frame[FRAME_MASK_NOT_IF] = ~(u64)RF_IF;
+    c->frame[FRAME_MASK_AC] = RF_AC;
     c->frame[FRAME_MASK_AH_FLAGS] = 0xd500;
     c->frame[FRAME_MASK_FLAGS] = 0xd5;
     c->frame[FRAME_MASK_OF] = FL_OF;

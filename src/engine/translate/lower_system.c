@@ -123,6 +123,33 @@ static bool lower_mov_from_sreg(struct lower *l, const struct insn *i)
     return true;
 }
 
+static bool lower_mov_from_cr(struct lower *l, const struct insn *i)
+{
+    static const u16 at[] = {[0] = offsetof(struct cpu, cr0),
+                             [2] = offsetof(struct cpu, cr2),
+                             [3] = offsetof(struct cpu, cr3),
+                             [4] = offsetof(struct cpu, cr4)};
+    if (i->reg >= ARRAY_SIZE(at) || i->reg == 1)
+        return false;
+    require_byte_zero(l, offsetof(struct cpu, cpl));
+    int host = lower_host(i->rm);
+    lower_commit(l);
+    emit_gs(&l->e, INSN_MOV_Gv_Ev, host < 0 ? HOST_T : (unsigned)host, WIN_CPU + at[i->reg]);
+    if (host < 0)
+        lower_store(l, i->rm, HOST_T);
+    return true;
+}
+
+/* Kernels do so on each entry, where it changes nothing: only then there is nothing to do. */
+static bool lower_clac(struct lower *l, const struct insn *i)
+{
+    require_byte_zero(l, offsetof(struct cpu, cpl));
+    emit_gs(&l->e, INSN_MOV_Gv_Ev, HOST_T, CPU_AT(rflags));
+    bits_by(l, INSN_PEXT_Gy_By_Ey, HOST_T, HOST_T, FRAME_MASK_AC);
+    lower_require_zero(l);
+    return true;
+}
+
 /* Translated code runs with DF 0 only. */
 static bool lower_cld(struct lower *l, const struct insn *i)
 {
@@ -179,6 +206,8 @@ bool lower_system(struct lower *l, const struct insn *i)
         {INSN_PUSHFQ, INSN_PUSHFQ, lower_pushf},
         {INSN_SWAPGS, INSN_SWAPGS, lower_swapgs},
         {INSN_MOV_RvMw_Sw, INSN_MOV_RvMw_Sw, lower_mov_from_sreg},
+        {INSN_MOV_Ry_Cy, INSN_MOV_Ry_Cy, lower_mov_from_cr},
+        {INSN_CLAC, INSN_CLAC, lower_clac},
         {INSN_CLD, INSN_CLD, lower_cld},
         {INSN_PAUSE, INSN_PAUSE, lower_pause},
         {INSN_STOSB, INSN_STOSQ, lower_string},

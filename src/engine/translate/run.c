@@ -153,6 +153,21 @@ static bool run_forced(struct translator *t, struct block *b, unsigned n)
     return next;
 }
 
+/*
+ * The handler of a page fault goes back to the instruction that faulted. What it will access has a translation now, and
+ * is given its entry, so that the host does not fault once more for that.
+ */
+static void run_returned(struct translator *t)
+{
+    struct cpu *c = t->cpu;
+    if (c->gpr[REG_RIP] != t->missed.rip)
+        return;
+    t->missed.rip = 0;
+    windows_select(t->windows);
+    if (mmu_foresee(c, t->missed.linear))
+        windows_fill(t->windows, t->missed.linear);
+}
+
 /* Instruction n by its semantics, and those after it for which the block has nothing else. */
 static void run_calls(struct translator *t, struct block *b, unsigned n)
 {
@@ -161,8 +176,11 @@ static void run_calls(struct translator *t, struct block *b, unsigned n)
     for (;; n++) {
         t->stats.calls++;
         t->stats.left[b->insn[n].row]++;
-        if (!(b->forced >> n & 1 ? run_forced(t, b, n) : run_insn(t, b, n)))
+        if (!(b->forced >> n & 1 ? run_forced(t, b, n) : run_insn(t, b, n))) {
+            if (b->insn[n].row == INSN_IRETQ)
+                run_returned(t);
             return;
+        }
         if (n + 1u == b->count || !(b->calls >> (n + 1) & 1) || requests(c))
             break;
     }
@@ -377,8 +395,13 @@ static NOINLINE void run_one(struct translator *t)
     run_list(t, blocks_single(t));
 }
 
-static void unwound(struct cpu *c)
+static void unwound(struct translator *t)
 {
+    struct cpu *c = t->cpu;
+    if (c->exc.vector == EXC_PF) {
+        t->missed.rip = c->gpr[REG_RIP] + (c->cur ? c->cur->off : 0);
+        t->missed.linear = c->exc.cr2;
+    }
     if (c->exc.vector != EXC_NONE)
         cpu_deliver_exception(c);
     c->cur = NULL;
@@ -390,7 +413,7 @@ static NOINLINE void run_guarded(struct cpu *c)
     struct translator *t = c->engine;
     if (__builtin_setjmp(c->unwind)) {
         ((struct translator *)c->engine)->resume = 0;
-        unwound(c);
+        unwound(c->engine);
     } else if (c->step) {
         run_one(t);
     } else {

@@ -126,6 +126,9 @@ struct translator {
         unsigned count; /* more than CHANGED_MAX: not all were noted */
         struct mem_page *page[CHANGED_MAX];
     } changed; /* pages whose code was, since blocks_settle */
+    struct {
+        u64 rip, linear; /* where the last page fault was, and of what; it may come back there. 0 if it did */
+    } missed;
     struct stats stats;
 };
 
