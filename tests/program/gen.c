@@ -39,11 +39,12 @@ static void item_plain(struct gen *g, enum kind k)
 static void emit_item(struct gen *g, enum kind k)
 {
     static void (*const own[KIND_COUNT])(struct gen * g) = {
-        [KIND_FLAGS] = item_flags,   [KIND_BRANCH] = item_branch, [KIND_CALL] = item_call,
-        [KIND_STACK] = item_stack,   [KIND_STRING] = item_string, [KIND_LOCK] = item_lock,
-        [KIND_FAULT] = item_fault,   [KIND_EDGE] = item_edge,     [KIND_CODE] = item_code,
-        [KIND_PAGING] = item_paging, [KIND_RING] = item_ring,     [KIND_SEGMENT] = item_segment,
-        [KIND_SYSTEM] = item_system, [KIND_STATE] = item_state,   [KIND_IRQ] = item_irq,
+        [KIND_FLAGS] = item_flags,     [KIND_BRANCH] = item_branch, [KIND_LOOP] = item_loop,
+        [KIND_CALL] = item_call,       [KIND_STACK] = item_stack,   [KIND_STRING] = item_string,
+        [KIND_LOCK] = item_lock,       [KIND_FAULT] = item_fault,   [KIND_EDGE] = item_edge,
+        [KIND_CODE] = item_code,       [KIND_PAGING] = item_paging, [KIND_RING] = item_ring,
+        [KIND_SEGMENT] = item_segment, [KIND_SYSTEM] = item_system, [KIND_STATE] = item_state,
+        [KIND_IRQ] = item_irq,
     };
     if (own[k])
         own[k](g);

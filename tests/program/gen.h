@@ -125,6 +125,8 @@ u64 code_base(struct gen *g);
 void emit_recover(struct gen *g);
 
 void item_branch(struct gen *g);
+/* loop.c */
+void item_loop(struct gen *g);
 void item_call(struct gen *g);
 void item_flags(struct gen *g);
 void item_code(struct gen *g);

@@ -10,6 +10,7 @@
 #include "cpu/sem/sem.h"
 #include "cpu/world.h"
 #include "engine/translate/emit.h"
+#include "engine/translate/lower_plan.h"
 #include "engine/translate/perf.h"
 #include "engine/translate/translate.h"
 #include "host/mem.h"
@@ -111,7 +112,7 @@ struct code_page *page_of(struct translator *t, struct mem_page *page)
 
 void block_forward(struct translator *t, const struct block *b, u64 host)
 {
-    struct emit e = {.buf = (u8[16]){0}, .size = 16, .run = b->entry, .ok = true};
+    struct emit e = {.buf = (u8[16]){0}, .size = 16, .run = b->entry, .ok = true, .dense = true};
     emit_jmp(&e, host);
     code_patch(t->area, (const void *)b->entry, e.buf, e.len);
 }
@@ -423,7 +424,7 @@ struct block *blocks_single(struct translator *t)
 /* Makes sure that there is room for a new block and its pages, if need be by dropping everything. */
 static bool reserve(struct translator *t)
 {
-    u64 most = SCRATCH_SIZE + (BLOCK_MAX + 1) * 4 * sizeof(u16) + 2 * sizeof(struct code_page) + 64;
+    u64 most = SCRATCH_SIZE + (BLOCK_MAX + 1) * 8 * sizeof(u16) + 2 * sizeof(struct code_page) + 64;
     bool slots = t->slots_used[0] < WIN_SLOTS / 2 - LINKS && t->slots_used[1] < WIN_SLOTS / 2 - LINKS;
     struct error err;
     return (t->meta_used + most <= t->meta_size && t->count < BLOCKS_MAX && slots) || !blocks_drop(t, &err);
@@ -459,6 +460,10 @@ static bool block_translate(struct translator *t, struct block *b)
 {
     b->at = meta_take(t, (b->count + 1u) * sizeof(u16));
     b->commit = meta_take(t, (b->count + 1u) * sizeof(u16));
+    if (plan_is_loop(b)) {
+        b->loop_at = meta_take(t, (b->count + 1u) * sizeof(u16));
+        b->loop_commit = meta_take(t, (b->count + 1u) * sizeof(u16));
+    }
     b->id = t->count;
     b->check = (u64)code_next(t->area);
     if (t->count == BLOCKS_MAX || !b->at || !b->commit || !lower_block(t, b))

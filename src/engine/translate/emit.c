@@ -7,6 +7,9 @@
 
 #include "base/bits.h"
 
+#define LINE       32
+#define JMP_GS_LEN 9 /* at most */
+
 enum { OP_JMP = 0xe9, OP_JCC = 0x80, OP_TWO_BYTE = 0x0f, OP_JRCXZ = 0xe3, OP_INT3 = 0xcc };
 
 static void put(struct emit *e, const u8 *bytes, unsigned len)
@@ -26,7 +29,41 @@ bool emit_try(struct emit *e, const struct insn *i)
     if (!len)
         return false;
     put(e, bytes, len);
+    e->fuse = isa_rows[i->row].flags_written & FL_ZF ? len : 0;
     return true;
+}
+
+static u64 line_of(u64 address)
+{
+    return address / LINE;
+}
+
+static void put_nops(struct emit *e, unsigned count)
+{
+    static const u8 nops[][8] = {
+        {0x90},
+        {0x66, 0x90},
+        {0x0f, 0x1f, 0x00},
+        {0x0f, 0x1f, 0x40, 0x00},
+        {0x0f, 0x1f, 0x44, 0x00, 0x00},
+        {0x66, 0x0f, 0x1f, 0x44, 0x00, 0x00},
+        {0x0f, 0x1f, 0x80, 0x00, 0x00, 0x00, 0x00},
+        {0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00},
+    };
+    for (unsigned n; count; count -= n) {
+        n = count < sizeof(nops[0]) ? count : sizeof(nops[0]);
+        put(e, nops[n - 1], n);
+    }
+}
+
+/* A jump of `len` bytes comes next, and with the `fused` bytes before it may be one for the host. */
+static void clear_line_end(struct emit *e, unsigned len, unsigned fused)
+{
+    u64 at = emit_here(e);
+    if (e->dense || line_of(at - fused) == line_of(at + len))
+        return;
+    bool beyond = line_of(at + 1) != line_of(at + 1 + len);
+    put_nops(e, beyond ? LINE - (unsigned)(at % LINE) : 1);
 }
 
 void emit_insn(struct emit *e, struct insn i)
@@ -58,9 +95,10 @@ void emit_gs_imm(struct emit *e, i32 disp, i32 value)
     emit_insn(e, i);
 }
 
-static unsigned put_hole(struct emit *e, const u8 *opcode, unsigned len, unsigned size)
+static unsigned put_hole(struct emit *e, const u8 *opcode, unsigned len, unsigned size, unsigned fused)
 {
     static const u8 nothing[4];
+    clear_line_end(e, len + size, fused);
     put(e, opcode, len);
     put(e, nothing, size);
     return e->len - size;
@@ -68,17 +106,17 @@ static unsigned put_hole(struct emit *e, const u8 *opcode, unsigned len, unsigne
 
 unsigned emit_jmp_hole(struct emit *e)
 {
-    return put_hole(e, (const u8[]){OP_JMP}, 1, 4);
+    return put_hole(e, (const u8[]){OP_JMP}, 1, 4, 0);
 }
 
 unsigned emit_jcc_hole(struct emit *e, unsigned cc)
 {
-    return put_hole(e, (const u8[]){OP_TWO_BYTE, (u8)(OP_JCC | cc)}, 2, 4);
+    return put_hole(e, (const u8[]){OP_TWO_BYTE, (u8)(OP_JCC | cc)}, 2, 4, e->fuse);
 }
 
 unsigned emit_jrcxz_hole(struct emit *e)
 {
-    return put_hole(e, (const u8[]){OP_JRCXZ}, 1, 1);
+    return put_hole(e, (const u8[]){OP_JRCXZ}, 1, 1, 0);
 }
 
 void emit_aim(struct emit *e, unsigned hole, u64 target)
@@ -115,6 +153,7 @@ void emit_jmp(struct emit *e, u64 target)
 
 void emit_jmp_gs(struct emit *e, unsigned index, i32 disp)
 {
+    clear_line_end(e, JMP_GS_LEN, 0);
     emit_insn(e, insn_gs(INSN_JMP_Ev, 0, index, disp, true));
 }
 

@@ -4,6 +4,10 @@
  *
  * Errors are remembered, not returned: `ok` is false once something did not fit or could not be encoded, and what is in
  * the buffer must then not be used.
+ *
+ * Jumps are kept off the ends of 32-byte lines: Intel's processors of the Skylake kind do not keep a line whose jump
+ * crosses its end, or ends there, in their cache of decoded instructions (Intel, "Mitigations for Jump Conditional Code
+ * Erratum"), and loops took up to twice the time for that.
  */
 #ifndef ENGINE_TRANSLATE_EMIT_H
 #define ENGINE_TRANSLATE_EMIT_H
@@ -15,6 +19,8 @@ struct emit {
     unsigned len, size;
     u64 run; /* address from which buf[0] will run */
     bool ok;
+    bool dense;    /* jumps stand wherever they come */
+    unsigned fuse; /* length of the last instruction, if the host may take it and a conditional jump for one */
 };
 
 static inline u64 emit_here(const struct emit *e)

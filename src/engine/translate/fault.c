@@ -19,17 +19,38 @@ static void leave(struct translator *t, struct trap *trap, enum glue_reason reas
     trap->step = false;
 }
 
-unsigned block_insn(const struct block *b, u64 pc)
+/* A place in a block's code. */
+struct place {
+    unsigned n, off; /* the instruction; count for the jumps after the last; and the code's offset */
+    const u16 *at;   /* of which code: b->at or b->loop_at */
+    const u16 *commit;
+    bool none; /* no instruction's: a loop's own code, or before the first */
+};
+
+static unsigned last_before(const u16 *at, unsigned count, unsigned off)
 {
-    unsigned off = (unsigned)(pc - b->check), low = 0, high = b->count;
+    unsigned low = 0, high = count;
     while (low < high) {
         unsigned middle = (low + high + 1) / 2;
-        if (b->at[middle] <= off)
+        if (at[middle] <= off)
             low = middle;
         else
             high = middle - 1;
     }
     return low;
+}
+
+static struct place place_of(const struct block *b, u64 pc)
+{
+    struct place p = {.off = (unsigned)(pc - b->check), .at = b->at, .commit = b->commit};
+    bool loop = b->loop && p.off >= b->loop && p.off < b->loop_end;
+    if (loop) {
+        p.at = b->loop_at;
+        p.commit = b->loop_commit;
+    }
+    p.n = last_before(p.at, b->count, p.off);
+    p.none = pc < b->entry || (loop && (p.off < p.at[0] || p.n == b->count));
+    return p;
 }
 
 static u64 rip_of(const struct block *b, unsigned n)
@@ -38,15 +59,13 @@ static u64 rip_of(const struct block *b, unsigned n)
 }
 
 /* Between guest instructions, or where one can be begun anew? */
-static bool is_clean(const struct block *b, u64 pc, unsigned *n)
+static bool is_clean(const struct block *b, const struct place *p)
 {
-    if (pc < b->entry)
+    if (p->none)
         return false;
-    *n = block_insn(b, pc);
-    unsigned off = (unsigned)(pc - b->check);
-    if (*n == b->count)
-        return b->runs_on && off == b->at[*n];
-    return off <= b->commit[*n];
+    if (p->n == b->count)
+        return b->runs_on && p->off == p->at[p->n];
+    return p->off <= p->commit[p->n];
 }
 
 static bool on_access(struct translator *t, struct trap *trap, const struct block *b)
@@ -54,10 +73,14 @@ static bool on_access(struct translator *t, struct trap *trap, const struct bloc
     /* A part of the window's table that is not there yet is made now; the code then finds the entry empty. */
     if (trap->address && windows_table_fault(t->windows, trap->address))
         return true;
-    unsigned n = block_insn(b, trap->pc);
-    if (trap->pc < b->entry || n == b->count)
+    struct place p = place_of(b, trap->pc);
+    if (p.none && b->loop && p.off >= b->loop && p.off < b->loop_at[0]) { /* there is no room for it: no loop */
+        trap->pc = b->check + b->loop_give_up;
+        return true;
+    }
+    if (p.none || p.n == b->count)
         return false;
-    leave(t, trap, GLUE_FAULT, (u64)b->id * BLOCK_MAX + n);
+    leave(t, trap, GLUE_FAULT, (u64)b->id * BLOCK_MAX + p.n);
     return true;
 }
 
@@ -70,17 +93,17 @@ static bool will_look(const struct block *b, u64 pc)
 
 static void on_kick(struct translator *t, struct trap *trap, const struct block *b)
 {
-    unsigned n;
     bool glue = trap->pc >= t->glue.begin && trap->pc < t->glue.end;
     bool code = code_holds(t->area, trap->pc);
     trap->step = glue || code;
     if (!b)
         return;
-    if (!is_clean(b, trap->pc, &n)) {
+    struct place p = place_of(b, trap->pc);
+    if (!is_clean(b, &p)) {
         trap->step = !will_look(b, trap->pc);
         return;
     }
-    t->cpu->gpr[REG_RIP] = rip_of(b, n);
+    t->cpu->gpr[REG_RIP] = rip_of(b, p.n);
     leave(t, trap, GLUE_ASYNC, 0);
 }
 

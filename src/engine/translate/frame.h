@@ -8,6 +8,7 @@
 #include "cpu/cpu.h"
 
 #define FRAME_DELTAS 8
+#define FRAME_LOOPS  4
 
 /* Words of c->frame. */
 enum frame_word {
@@ -43,6 +44,9 @@ enum frame_word {
     FRAME_FROM,  /* the last JMP or RET to an indirect target, numbered as GLUE_CALL's argument */
     FRAME_DELTA, /* what the page's translation came out as, for groups of accesses (lower_plan.h) */
     FRAME_DELTA_LAST = FRAME_DELTA + FRAME_DELTAS - 1,
+    FRAME_LOOP_DELTA,                                  /* the same for accesses of a loop */
+    FRAME_LOOP_LIMIT = FRAME_LOOP_DELTA + FRAME_LOOPS, /* and up to where, or down to, the register that moves may go */
+    FRAME_LOOP_LAST = FRAME_LOOP_LIMIT + FRAME_LOOPS - 1,
     FRAME_USED
 };
 

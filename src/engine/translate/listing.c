@@ -134,8 +134,14 @@ void listing_block(const struct translator *t, const struct block *b, listing_fn
         say_guest(&p, n);
         put_range(&p, b->check + b->at[n], b->check + b->at[n + 1u]);
     }
+    u64 out = b->check + b->at[b->count];
+    if (b->loop) {
+        say(&p, "(turns that stay within the pages of the last one)");
+        put_range(&p, out, b->check + b->loop_end);
+        out = b->check + b->loop_end;
+    }
     say(&p, "(ways out)");
-    put_range(&p, b->check + b->at[b->count], b->end);
+    put_range(&p, out, b->end);
     say(&p, "(way out when it is dead)");
     u64 at = b->end;
     for (unsigned n = 0; n < HOST_TAIL; n++)

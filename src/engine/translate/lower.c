@@ -90,11 +90,11 @@ static bool copies(const struct lower *l, const struct insn *i)
 }
 
 /* Code that could not be made is taken back. */
-static void lower_insn(struct lower *l, const struct insn *i)
+void lower_insn(struct lower *l, const struct insn *i)
 {
     unsigned len = l->e.len, cold = l->cold_count;
     u8 ready = l->ready;
-    if (!(l->plan.relies >> l->n & 1))
+    if (!(l->plan.relies >> l->n & 1) && !l->in_loop)
         l->held = 0;
     l->b->at[l->n] = l->b->commit[l->n] = (u16)len;
     struct link before[2] = {l->b->link[0], l->b->link[1]};
@@ -183,6 +183,7 @@ bool lower_block(struct translator *t, struct block *b)
     b->at[b->count] = b->commit[b->count] = (u16)l.e.len;
     if (b->runs_on)
         lower_link(&l, 0, b->rip + b->bytes);
+    lower_turns(&l, entry);
     make_cold(&l);
     unsigned end = l.e.len;
     leave(&l, b->id, t->glue.exit_dead);

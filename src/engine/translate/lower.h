@@ -17,6 +17,8 @@ struct lower {
     struct emit e;
     unsigned n; /* the instruction under way */
     struct plan plan;
+    bool in_loop; /* lower_loop.c: what is made now has its accesses looked at beforehand */
+    struct plan_loop loop;
     u64 checked;    /* bit n: instruction n's access was found aligned */
     u8 ready;       /* bit k: group k has been looked up */
     u8 held;        /* HOST_T has what group held - 1 came out as; 0: of none */
@@ -77,6 +79,11 @@ bool lower_copy(struct lower *l, const struct insn *i);
 void lower_address_at_t2(struct lower *l, unsigned size, bool exact);
 /* On with the next if HOST_T is 0, else this instruction is left to its semantics. Keeps flags. */
 void lower_require_zero(struct lower *l);
+/* lower_loop.c: the block's instructions are made, and come back to `entry` (an offset): once more for turns that stay
+ * within the pages of the last one. */
+void lower_turns(struct lower *l, unsigned entry);
+/* lower.c: instruction l->n. */
+void lower_insn(struct lower *l, const struct insn *i);
 /* lower_string.c: STOS, LODS and MOVS. */
 bool lower_string(struct lower *l, const struct insn *i);
 /* lower_system.c */

@@ -16,6 +16,8 @@
 
 #include "base/bits.h"
 
+#define LOOP_HELD 0x40 /* in l->held, and the key's number from 1 */
+
 static struct insn_ea ea_of(unsigned base, unsigned index, unsigned scale, i32 disp)
 {
     /* RSP cannot be an index. */
@@ -124,6 +126,33 @@ static void lead_group(struct lower *l, const struct operand *o)
     l->held = (u8)(group + 1);
 }
 
+/* HOST_T = what the page of the loop's access is translated to; the loop's head has looked at all else. */
+static bool hold_loop(struct lower *l, const struct operand *o)
+{
+    unsigned key = l->in_loop ? l->loop.of[l->n][o->access] : 0;
+    if (!key)
+        return false;
+    if (l->held != LOOP_HELD + key)
+        emit_gs(&l->e, INSN_MOV_Gv_Ev, HOST_T, FRAME_AT(FRAME_LOOP_DELTA + key - 1));
+    l->held = (u8)(LOOP_HELD + key);
+    return true;
+}
+
+/* The loop's access by a register that moves and one that does not: that one is in what HOST_T gets already. */
+static bool address_loop(struct lower *l, const struct operand *o, struct insn_ea *out)
+{
+    unsigned key = l->in_loop ? l->loop.of[l->n][o->access] : 0;
+    const struct loop_key *k = key ? &l->loop.key[key - 1] : NULL;
+    if (!k || k->still == REG_ZERO)
+        return false;
+    (void)hold_loop(l, o);
+    if (k->moving == k->index)
+        *out = ea_of(HOST_T, (unsigned)lower_host(o->index), o->scale, l->loop.from[l->n].index);
+    else
+        *out = ea_of(HOST_T, (unsigned)lower_host(o->base), 0, l->loop.from[l->n].base);
+    return true;
+}
+
 /* The group's bytes are in one page. `ea` is the access's linear address. */
 static void check_group(struct lower *l, const struct operand *o, struct insn_ea ea)
 {
@@ -145,6 +174,8 @@ static void address_simple(struct lower *l, const struct operand *o, struct insn
 {
     bool bare = ea.disp == 0 && ea.index == REG_ZERO;
     unsigned from = bare ? ea.base : HOST_T;
+    if (hold_loop(l, o))
+        return;
     if (follows(l, o)) {
         follow_group(l, o);
         return;
@@ -210,6 +241,8 @@ static void address_sum(struct lower *l, const struct operand *o)
 /* HOST_T2 holds the linear address, HOST_T gets what is to be added. */
 static void translate_t2(struct lower *l, const struct operand *o)
 {
+    if (hold_loop(l, o))
+        return;
     if (follows(l, o)) {
         follow_group(l, o);
         return;
@@ -283,7 +316,9 @@ bool lower_address(struct lower *l, const struct operand *o, enum address_want w
     bool far = o->disp != (i32)o->disp && o->base != REG_RIP;
     if (far || (o->ashift && (o->seg == SEG_FS || o->seg == SEG_GS)) || o->ashift > 32)
         return false;
-    if (fixed_address(l, o, &at)) {
+    if (address_loop(l, o, &ea)) {
+        *out = ea;
+    } else if (fixed_address(l, o, &at)) {
         *out = address_fixed(l, at);
     } else if (simple_ea(o, &ea)) {
         address_simple(l, o, ea);

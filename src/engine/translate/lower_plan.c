@@ -26,7 +26,8 @@ struct site {
     struct key key;
     i64 checked; /* the access of instruction `checker` here was found aligned to `size` */
     u8 size, checker;
-    u8 group; /* that is open, or GROUP_NONE */
+    u8 group;      /* that is open, or GROUP_NONE */
+    i64 low, high; /* of all accesses, for loops */
 };
 
 struct group {
@@ -37,6 +38,9 @@ struct group {
 
 struct planner {
     struct plan *plan;
+    struct plan_loop *loop; /* a pass for that alone */
+    u32 first;              /* a register's root at the start, less 1 and its number; for loops */
+    struct value produced[16];
     bool grouping; /* first pass */
     const struct block *b;
     unsigned n; /* the instruction under way */
@@ -76,7 +80,7 @@ static struct site *site_of(struct planner *p, const struct key *key)
     if (p->sites == KEYS_MAX)
         return NULL;
     struct site *s = &p->site[p->sites++];
-    *s = (struct site){.key = *key, .group = GROUP_NONE};
+    *s = (struct site){.key = *key, .group = GROUP_NONE, .low = INT64_MAX, .high = INT64_MIN};
     return s;
 }
 
@@ -132,8 +136,32 @@ static void align_access(struct planner *p, struct site *s, struct planned *plac
     s->checker = (u8)p->n;
 }
 
+static void loop_access(struct planner *p, enum plan_access which, const struct key *key, i64 at, unsigned size)
+{
+    const struct insn *i = &p->b->insn[p->n];
+    bool named = which == PLAN_OPERAND, base = named && i->base < 16, index = named && i->index < 16;
+    i64 from_index = (i64)i->disp + (base ? p->reg[i->base].add : 0);
+    i64 from_base = (i64)i->disp + (index ? (i64)((u64)p->reg[i->index].add << i->scale) : 0);
+    bool hosted = (!base || i->base < 14) && (!index || i->index < 14);
+    bool near = at == (i32)at && (!named || (from_index == (i32)from_index && from_base == (i32)from_base));
+    struct site *s = size && hosted && near ? site_of(p, key) : NULL;
+    if (!s)
+        return;
+    if (named) {
+        p->loop->from[p->n].index = (i32)from_index;
+        p->loop->from[p->n].base = (i32)from_base;
+    }
+    s->low = at < s->low ? at : s->low;
+    s->high = at + size > s->high ? at + size : s->high;
+    p->loop->of[p->n][which] = (u8)(s - p->site + 1);
+}
+
 static void access(struct planner *p, enum plan_access which, struct key key, i64 at, unsigned size)
 {
+    if (p->loop) {
+        loop_access(p, which, &key, at, size);
+        return;
+    }
     if (!size || (size & (size - 1)) || size > 32 || (p->b->unaligned >> p->n & 1) || at != (i32)at)
         return;
     struct site *s = site_of(p, &key);
@@ -395,4 +423,115 @@ void plan_block(struct plan *plan, const struct block *b)
     settle_groups(&p);
     p.grouping = false;
     pass(&p);
+}
+
+/* ------ loops ------ */
+
+static u64 branch_target(const struct block *b, const struct insn *i)
+{
+    return b->rip + i->off + i->len + i->imm;
+}
+
+bool plan_is_loop(const struct block *b)
+{
+    const struct insn *last = &b->insn[b->count - 1];
+    return b->count > 1 && !b->page2 && last->row >= INSN_JO_Jb && last->row <= INSN_JNLE_Jz &&
+           branch_target(b, last) == b->rip;
+}
+
+static u32 flags_touched(const struct insn *i)
+{
+    const struct isa_row *row = &isa_rows[i->row];
+    return row->flags_written | row->flags_undefined | row->flags_cleared | row->flags_set;
+}
+
+/* Can its flags be had again afterwards? From the registers it compared, or from its result. */
+static bool is_repeatable(const struct insn *i)
+{
+    bool compares = i->row >= INSN_CMP_Eb_Gb && i->row <= INSN_TEST_Ev_Iz_1;
+    bool adds =
+        i->row == INSN_ADD_Ev_Iz || i->row == INSN_ADD_Ev_sIb || i->row == INSN_SUB_Ev_Iz || i->row == INSN_SUB_Ev_sIb;
+    return !i->mem && (compares || (adds && i->opsize >= 4 && i->imm != 1ull << 31));
+}
+
+static bool find_producer(const struct block *b, struct plan_loop *l)
+{
+    for (unsigned n = b->count - 1; n--;) {
+        if (!flags_touched(&b->insn[n]))
+            continue;
+        l->producer = n;
+        return is_repeatable(&b->insn[n]);
+    }
+    return false;
+}
+
+/* The register of a root, if that is what it held at the start and holds at the end but for a constant. */
+static bool loop_register(const struct planner *p, u32 root, u8 *reg)
+{
+    unsigned r = root - p->first - 1;
+    *reg = REG_ZERO;
+    if (!root)
+        return true;
+    *reg = (u8)r;
+    return r < 14 && p->reg[r].root == root;
+}
+
+static bool loop_key_of(const struct planner *p, const struct site *s, struct loop_key *k)
+{
+    if (s->key.seg || s->high - s->low > LOOP_SPAN || !loop_register(p, s->key.base, &k->base) ||
+        !loop_register(p, s->key.index, &k->index))
+        return false;
+    i64 base = k->base == REG_ZERO ? 0 : p->reg[k->base].add, index = k->index == REG_ZERO ? 0 : p->reg[k->index].add;
+    k->scale = s->key.scale;
+    k->moving = base ? k->base : index ? k->index : REG_ZERO;
+    k->step = base ? base : index;
+    k->still = k->moving == REG_ZERO ? REG_ZERO : k->moving == k->base ? k->index : k->base;
+    k->low = (i32)s->low;
+    k->span = (u16)(s->high - s->low);
+    i64 far = LOOP_SPAN >> (base ? 0 : k->scale);
+    return !(base && index) && k->step >= -far && k->step <= far && s->low >= -(i64)KiB(512) && s->low < (i64)KiB(512);
+}
+
+/* Sites become keys, as far as there are some. */
+static bool choose_keys(const struct planner *p, struct plan_loop *l)
+{
+    u8 key_of[KEYS_MAX + 1] = {0};
+    for (unsigned n = 0; n < p->sites && l->keys < LOOP_KEYS; n++) {
+        if (p->site[n].low < p->site[n].high && loop_key_of(p, &p->site[n], &l->key[l->keys]))
+            key_of[n + 1] = (u8)++l->keys;
+    }
+    for (unsigned n = 0; n < p->b->count; n++) {
+        for (unsigned which = 0; which < PLAN_ACCESSES; which++)
+            l->of[n][which] = key_of[l->of[n][which]];
+    }
+    return l->keys > 0;
+}
+
+bool plan_loop(struct plan_loop *l, const struct block *b)
+{
+    struct plan none = {0};
+    struct planner p = {.plan = &none, .b = b, .loop = l};
+    memset(l, 0, sizeof(*l));
+    if (!find_producer(b, l))
+        return false;
+    forget_all(&p);
+    u32 last = p.roots;
+    p.first = last - 16;
+    for (p.n = 0; p.n < b->count; p.n++) {
+        const struct isa_row *row = &isa_rows[b->insn[p.n].row];
+        u32 roots = p.roots;
+        follow(&p, &b->insn[p.n]);
+        if (p.roots >= roots + 16 || row->treat == TREAT_STRING) /* all was forgotten */
+            return false;
+        if (p.n == l->producer)
+            memcpy(p.produced, p.reg, sizeof(p.reg));
+    }
+    const struct insn *i = &b->insn[l->producer];
+    unsigned used[] = {i->rm < 16 ? i->rm : i->rm & 3, i->reg < 16 ? i->reg : i->reg & 3, R_AX};
+    for (size_t n = 0; n < ARRAY_SIZE(used); n++) {
+        const struct value *then = &p.produced[used[n] & 15], *now = &p.reg[used[n] & 15];
+        if (then->root != now->root || then->add != now->add)
+            return false;
+    }
+    return choose_keys(&p, l);
 }

@@ -34,4 +34,37 @@ struct plan {
 
 void plan_block(struct plan *p, const struct block *b);
 
+/*
+ * Loops: blocks whose last instruction is a conditional jump to their first. Accesses by registers that do not change,
+ * or of which one changes by a constant in each turn, stay in one page for many turns; they need no probe while they
+ * do.
+ */
+#define LOOP_KEYS FRAME_LOOPS
+#define LOOP_SPAN 1024 /* bytes, and the farthest step */
+
+struct loop_key {
+    u8 base, index, scale; /* guest registers, or REG_ZERO */
+    u8 moving;             /* which of them, or REG_ZERO */
+    i64 step;              /* what that one changes by in a turn */
+    i32 low;               /* the first of the bytes accessed, from base + index << scale at the turn's start */
+    u16 span;              /* bytes */
+    u8 still;              /* the one that does not move, if the other does; or REG_ZERO */
+};
+
+struct plan_loop {
+    unsigned keys;
+    struct loop_key key[LOOP_KEYS];
+    u8 of[BLOCK_MAX][PLAN_ACCESSES]; /* the access's key + 1, or 0 */
+    struct {
+        i32 index,
+            base;      /* displacement from the operand's index (base) alone, if the other is as at the turn's start */
+    } from[BLOCK_MAX]; /* of the operand that ModRM names */
+    unsigned producer; /* the instruction that leaves the flags with which the loop begins anew */
+};
+
+/* Is it of that form? */
+bool plan_is_loop(const struct block *b);
+/* False if nothing is to be won. */
+bool plan_loop(struct plan_loop *p, const struct block *b);
+
 #endif

@@ -51,6 +51,7 @@ static void put_work(const struct out *o, const struct translator *t)
         {"exits for requests", s->requests},
         {"exits for kicks", s->kicks},
         {"blocks run as lists", s->lists},
+        {"loops within pages", s->loops},
         {"blocks dead", s->dead},
         {"exits of dead blocks", s->dead_exits},
         {"pages with changed code", s->stale},

@@ -75,6 +75,10 @@ struct block {
     /* For instruction n: at[n] is where its code begins, commit[n] the last host instruction before which it can be
      * begun anew. at[count] is where the jumps on begin. Offsets from `check`. */
     u16 *at, *commit;
+    /* The same for the turns of a loop that have no probes (lower_loop.c): loop_at[count] is where its last jump ends.
+     * NULL: not a loop. */
+    u16 *loop_at, *loop_commit;
+    u16 loop, loop_give_up, loop_end; /* offsets: where that code begins (0: there is none); leads back; ends */
     u16 poll; /* offset of where the last instruction looks at c->request, after which it is done; 0: it does not */
     struct insn insn[];
 };
@@ -163,8 +167,6 @@ u32 block_slot_known(const struct translator *t, u64 target);
 u32 block_slot_new(struct translator *t, u64 target);
 /* The block whose code has this address, or NULL. */
 struct block *block_by_code(const struct translator *t, u64 host);
-/* fault.c: the instruction that the address in its code belongs to; count for the jumps after the last. */
-unsigned block_insn(const struct block *b, u64 pc);
 
 /* block_cross.c: an instruction that lies in two pages. The page it goes on in, from which nothing stale is left;
  * raises page faults. NULL if the instruction cannot be kept. */
