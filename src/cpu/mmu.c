@@ -260,12 +260,42 @@ static void part_write(struct cpu *c, const struct mmu_target *t, unsigned off, 
         target_write(c, t, off + n, v >> (8 * n) & 0xff, 1);
 }
 
+static bool has_tag(const struct cpu *c, unsigned index, u64 linear, enum mmu_access a)
+{
+    const struct tlb_entry *e = &c->tlb->set[index][mmu_slot(linear)];
+    u64 tag = (linear & MEM_PAGE_MASK) | c->tlb->asid;
+    return (a == MMU_READ ? e->read : a == MMU_WRITE ? e->write : e->exec) == tag;
+}
+
+static u8 *tagged_host(const struct cpu *c, unsigned index, u64 linear)
+{
+    return (u8 *)(linear + c->tlb->set[index][mmu_slot(linear)].addend);
+}
+
+/* Where both parts of an access that crosses into the next page are, if both have tags: such are common in string
+ * functions, and pages with something to be done have none. */
+static bool tagged_parts(const struct cpu *c, unsigned index, u64 linear, enum mmu_access a, u8 *host[2])
+{
+    u64 second = next_page(c, linear);
+    if (!has_tag(c, index, linear, a) || !has_tag(c, index, second, a))
+        return false;
+    host[0] = tagged_host(c, index, linear);
+    host[1] = tagged_host(c, index, second);
+    return true;
+}
+
 NOINLINE u64 mmu_load_slow(struct cpu *c, unsigned index, u64 linear, unsigned size)
 {
     check_alignment(c, index, linear, size, MMU_READ);
     unsigned first = in_page(linear, size);
     struct mmu_target t[2];
+    u8 *host[2], bytes[8] = {0};
     u64 v;
+    if (first < size && tagged_parts(c, index, linear, MMU_READ, host)) {
+        mmu_host_read(bytes, host[0], first);
+        mmu_host_read(bytes + first, host[1], size - first);
+        return get_u64(bytes);
+    }
     if (unlikely(first < size)) {
         translate_pair(c, index, linear, MMU_READ, t);
         v = part_read(c, &t[0], PAGE_OFF(linear), first) | part_read(c, &t[1], 0, size - first) << (8 * first);
@@ -293,18 +323,6 @@ NOINLINE void mmu_store_slow(struct cpu *c, unsigned index, u64 linear, u64 valu
     }
     if (unlikely(cpu_debug_watching(c)))
         cpu_debug_data(c, linear, size, true);
-}
-
-static bool has_tag(const struct cpu *c, unsigned index, u64 linear, enum mmu_access a)
-{
-    const struct tlb_entry *e = &c->tlb->set[index][mmu_slot(linear)];
-    u64 tag = (linear & MEM_PAGE_MASK) | c->tlb->asid;
-    return (a == MMU_READ ? e->read : a == MMU_WRITE ? e->write : e->exec) == tag;
-}
-
-static u8 *tagged_host(const struct cpu *c, unsigned index, u64 linear)
-{
-    return (u8 *)(linear + c->tlb->set[index][mmu_slot(linear)].addend);
 }
 
 void mmu_probe(struct cpu *c, unsigned index, u64 linear, unsigned size, enum mmu_access a)
@@ -382,6 +400,12 @@ void mmu_load_bytes(struct cpu *c, unsigned index, u64 linear, void *buf, unsign
         return;
     }
     struct mmu_target t[2];
+    u8 *host[2];
+    if (first < size && tagged_parts(c, index, linear, MMU_READ, host)) {
+        mmu_host_read(buf, host[0], first);
+        mmu_host_read((u8 *)buf + first, host[1], size - first);
+        return;
+    }
     if (first < size)
         translate_pair(c, index, linear, MMU_READ, t);
     else

@@ -91,6 +91,16 @@ static void emit_back(struct gen *g, u32 head)
     emit(g, i);
 }
 
+/* A conditional jump over the next access. */
+static void skip(struct gen *g, const struct loop *l)
+{
+    emit(g, insn_reg(INSN_JO_Jb + below(g, 16), 0, 0, false));
+    u32 from = g->at;
+    access(g, l);
+    if (g->at > from) /* what could not be encoded is not there */
+        g->p->ram[PA_ARENA + from - 1] = (u8)(g->at - from);
+}
+
 void item_loop(struct gen *g)
 {
     static const u8 pointers[] = {R_BX, R_SI, R_DI, R_BP, 8, 9};
@@ -104,7 +114,9 @@ void item_loop(struct gen *g)
     emit_mov(g, l.counter, one_in(g, 6) ? 1 + below(g, 3) : 4 + below(g, 200));
     l.head = g->at;
     for (unsigned n = 1 + below(g, 7); n; n--) {
-        if (one_in(g, 3))
+        if (n > 1 && one_in(g, 8))
+            skip(g, &l);
+        else if (one_in(g, 3))
             move(g, &l, false);
         else if (one_in(g, 4))
             other(g, &l);

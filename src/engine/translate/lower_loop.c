@@ -23,6 +23,7 @@
 
 enum { CC_B = 2, CC_A = 7, CC_L = 12, CC_G = 15 };
 #define OFFSET_MASK 0xfff
+#define JCC_OPCODE  2 /* bytes before the displacement */
 
 static struct insn with_imm(struct insn i, i64 imm)
 {
@@ -135,12 +136,31 @@ static void look_at_limits(struct lower *l, struct exits *x)
     }
 }
 
+static bool is_jcc(const struct insn *i)
+{
+    return i->row >= INSN_JO_Jb && i->row <= INSN_JNLE_Jz;
+}
+
+/* A conditional jump in the middle: if it is taken, the block's own one is, too, and knows where to. */
+static void make_side(struct lower *l, unsigned which)
+{
+    struct block *b = l->b;
+    b->at[l->n] = b->commit[l->n] = (u16)l->e.len;
+    unsigned hole = emit_jcc_hole(&l->e, b->insn[l->n].opcode & 15);
+    emit_aim(&l->e, hole, b->check + b->link[which].hole - JCC_OPCODE);
+}
+
 static void make_turn(struct lower *l, u64 head)
 {
     struct block *b = l->b;
     unsigned last = b->count - 1u;
-    for (l->n = 0; l->n < last; l->n++)
-        lower_insn(l, &b->insn[l->n]);
+    unsigned side = LINK_SIDE;
+    for (l->n = 0; l->n < last; l->n++) {
+        if (is_jcc(&b->insn[l->n]))
+            make_side(l, side++);
+        else
+            lower_insn(l, &b->insn[l->n]);
+    }
     b->at[last] = b->commit[last] = (u16)l->e.len;
     emit_aim(&l->e, emit_jcc_hole(&l->e, b->insn[last].opcode & 15), head);
     emit_jmp(&l->e, b->check + b->link[0].hole - 1);
@@ -182,7 +202,7 @@ static bool make_loop(struct lower *l, unsigned entry)
 void lower_turns(struct lower *l, unsigned entry)
 {
     struct block *b = l->b;
-    bool native = b->loop_at && b->loop_commit && !b->calls && !b->forced && !l->sides && b->link[1].hole;
+    bool native = b->loop_at && b->loop_commit && !b->calls && !b->forced && b->link[1].hole;
     if (!native || l->t->check || !plan_loop(&l->loop, b))
         return;
     unsigned start = l->e.len, cold = l->cold_count;

@@ -169,8 +169,9 @@ static bool lower_bit_string(struct lower *l, const struct insn *i)
 {
     int offset = lower_host(i->reg);
     bool wide = i->opsize == 8, segment = i->seg == SEG_FS || i->seg == SEG_GS;
-    if (!i->mem || offset < 0 || i->opsize == 2 || i->ashift || segment || i->base == REG_RIP || i->index != REG_ZERO ||
-        i->base == REG_ZERO || lower_host(i->base) < 0)
+    bool fixed = i->base == REG_RIP || i->base == REG_ZERO;
+    if (!i->mem || offset < 0 || i->opsize == 2 || i->ashift || segment || i->index != REG_ZERO ||
+        (!fixed && lower_host(i->base) < 0))
         return false;
     unsigned shift = wide ? 6 : 5;
     emit_mov_imm(&l->e, HOST_T2, shift);
@@ -179,7 +180,11 @@ static bool lower_bit_string(struct lower *l, const struct insn *i)
     emit_insn(&l->e, words);
     if (!wide)
         emit_reg(&l->e, INSN_MOVSXD_Gv_Ez, HOST_T, HOST_T, true);
-    struct insn_ea ea = {.base = (u8)lower_host(i->base), .index = HOST_T, .scale = wide ? 3 : 2, .disp = (i32)i->disp};
+    struct insn_ea ea = {.index = HOST_T, .scale = wide ? 3 : 2};
+    ea.base = (u8)(fixed ? HOST_T2 : (unsigned)lower_host(i->base));
+    ea.disp = fixed ? 0 : (i32)i->disp;
+    if (fixed)
+        emit_mov_imm(&l->e, HOST_T2, (i->base == REG_RIP ? l->b->rip : 0) + (u64)i->disp);
     emit_mem(&l->e, INSN_LEA_Gv_M, HOST_T2, ea, true);
     lower_address_at_t2(l, i->opsize, l->b->unaligned >> l->n & 1);
     bits_by(l, INSN_PEXT_Gy_By_Ey, HOST_T, (unsigned)offset, wide ? FRAME_MASK_63 : FRAME_MASK_31);
