@@ -86,6 +86,9 @@ static bool rig_machine(struct rig *r, const struct isa_features *f)
     if (!r->cpu)
         return false;
     r->cpu->features = *f;
+    /* Code that is entered in the middle of an instruction may be anything; it should be the same on both sides. */
+    r->cpu->features.word[FEAT_RDRAND / 64] &= ~BIT64(FEAT_RDRAND % 64);
+    r->cpu->features.word[FEAT_RDSEED / 64] &= ~BIT64(FEAT_RDSEED % 64);
     cpu_connect_apic(r->cpu, &irq_controller, r);
     return true;
 }
