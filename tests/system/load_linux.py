@@ -20,8 +20,9 @@ MEMORY = 768
 
 
 def libraries(program):
-    out = subprocess.run(['ldd', program], capture_output=True, text=True, check=True).stdout
-    return [word for word in out.split() if word.startswith('/')]
+    """None if it is no dynamic program, but a script that finds one, say."""
+    done = subprocess.run(['ldd', program], capture_output=True, text=True, check=False)
+    return [word for word in done.stdout.split() if word.startswith('/')] if done.returncode == 0 else None
 
 
 def add(root, path, name=None):
@@ -52,9 +53,10 @@ def pack(directory, initramfs):
     """The initial file system with the compilers behind it, and their names."""
     root = os.path.join(directory, 'root')
     os.makedirs(os.path.join(root, 'load'))
-    found = [(language, path) for language, path in ((k, shutil.which(v)) for k, v in PROGRAMS.items()) if path]
-    for language, path in found:
-        add_program(root, language, os.path.realpath(path))
+    paths = {language: os.path.realpath(shutil.which(name) or '/') for language, name in PROGRAMS.items()}
+    found = [language for language, path in paths.items() if os.path.isfile(path) and libraries(path)]
+    for language in found:
+        add_program(root, language, paths[language])
     both = os.path.join(directory, 'initramfs')
     names = subprocess.run(['find', '.'], cwd=root, capture_output=True, check=True).stdout
     archive = subprocess.run(['cpio', '-o', '--quiet', '-H', 'newc'], cwd=root, input=names, capture_output=True, check=True).stdout
@@ -62,7 +64,7 @@ def pack(directory, initramfs):
         shutil.copyfileobj(first, out)
         out.write(bytes(-out.tell() % 4))
         out.write(archive)
-    return both, [language for language, _ in found]
+    return both, found
 
 
 def main():
