@@ -19,15 +19,6 @@ static unsigned cpus;
 static volatile bool stop;
 static volatile u64 faults[MAX_CPUS][8];
 
-static void run_all(void (*fn)(void *), void *arg)
-{
-    for (unsigned n = 1; n < cpus; n++)
-        smp_post(n, fn, arg);
-    fn(arg);
-    for (unsigned n = 1; n < cpus; n++)
-        smp_wait(n);
-}
-
 static void post_others(void (*fn)(void *))
 {
     stop = false;
@@ -276,7 +267,7 @@ static void locks(void)
     u8 *second = page_alloc();
     map_page(LOCK_VA, (u64)lock_page, PTE_P | PTE_W);
     map_page(LOCK_VA + PAGE, (u64)second, PTE_P | PTE_W);
-    run_all(lock_hard, NULL);
+    smp_call_all(cpus, lock_hard, NULL);
     u64 n = (u64)TURNS * cpus, e = (u64)(TURNS / 8) * cpus;
     check(*(u64 *)(LOCK_VA + 129) == n * 0x100000001 + 2 * n, "misaligned: %lx", *(u64 *)(LOCK_VA + 129));
     check(*(u64 *)(LOCK_VA + 60) == n * 0x100000001 + n, "across lines: %lx", *(u64 *)(LOCK_VA + 60));
@@ -401,7 +392,7 @@ void test(void)
     swapped_pages();
     patched_code();
     code = page_alloc();
-    run_all(write_and_call, NULL);
+    smp_call_all(cpus, write_and_call, NULL);
     locks();
     rubbish();
     ipi_storm();

@@ -15,15 +15,6 @@ static volatile u64 *split_counter(void)
     return (volatile u64 *)((u64)split_counter_area + 64 - 3); /* across two cache lines */
 }
 
-static void run_all(void (*fn)(void *), void *arg)
-{
-    for (unsigned n = 1; n < cpus; n++)
-        smp_post(n, fn, arg);
-    fn(arg);
-    for (unsigned n = 1; n < cpus; n++)
-        smp_wait(n);
-}
-
 static void count_up(void *arg)
 {
     for (unsigned n = 0; n < ROUNDS; n++) {
@@ -40,7 +31,7 @@ static void locked(void)
 {
     counter = counter2 = 0;
     *split_counter() = 0;
-    run_all(count_up, NULL);
+    smp_call_all(cpus, count_up, NULL);
     check(counter == (u64)ROUNDS * cpus, "lock inc: %lu", counter);
     check(counter2 == 3ull * ROUNDS * cpus, "cmpxchg: %lu", counter2);
     check(*split_counter() == 5ull * ROUNDS * cpus, "split lock add: %lu", *split_counter());
@@ -185,7 +176,7 @@ void test(void)
     smp_start();
     print("%u processors\n", cpus);
     locked();
-    run_all(with_lock, NULL);
+    smp_call_all(cpus, with_lock, NULL);
     check(plain[0][0] == (u64)ROUNDS / 4 * cpus && plain[1][0] == plain[0][0], "lock by XCHG: %lu %lu", plain[0][0],
           plain[1][0]);
     messages();

@@ -89,7 +89,8 @@ void smp_start(void);
 void smp_call(unsigned cpu, void (*fn)(void *), void *arg); /* waits until it returned */
 void smp_post(unsigned cpu, void (*fn)(void *), void *arg); /* does not */
 void smp_wait(unsigned cpu);
-unsigned this_cpu(void); /* by APIC ID */
+void smp_call_all(unsigned cpus, void (*fn)(void *), void *arg); /* on all of them at once, this one too, which is 0 */
+unsigned this_cpu(void);                                         /* by APIC ID */
 
 u32 random32(void);
 

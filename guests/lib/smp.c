@@ -86,6 +86,15 @@ void smp_wait(unsigned cpu)
         asm volatile("pause");
 }
 
+void smp_call_all(unsigned cpus, void (*fn)(void *), void *arg)
+{
+    for (unsigned n = 1; n < cpus; n++)
+        smp_post(n, fn, arg);
+    fn(arg);
+    for (unsigned n = 1; n < cpus; n++)
+        smp_wait(n);
+}
+
 void smp_call(unsigned cpu, void (*fn)(void *), void *arg)
 {
     smp_post(cpu, fn, arg);

@@ -462,36 +462,33 @@ void mmu_rmw_done(struct cpu *c, u64 linear, unsigned size)
         cpu_debug_data(c, linear, size, true);
 }
 
-u8 *mmu_plain_host(struct cpu *c, u64 linear, unsigned size, enum mmu_access a)
+/* Has the page a tag, or gets one without a fault? `commit`: accessed and dirty bits may be set for it; else it gets
+ * one only if no accessed bit is owed, for a read. */
+static bool make_tag(struct cpu *c, u64 linear, enum mmu_access a, bool commit)
 {
     unsigned index = c->mmu_index;
     struct walk w;
     struct mmu_target t;
-    if (in_page(linear, size) < size)
+    if (has_tag(c, index, linear, a))
+        return true;
+    if (!canonical(c, linear) || !walk_linear(c, linear, index, a, commit, &w) || !(commit || w.used))
+        return false;
+    c->tlb->stats.walks++;
+    target_of(c, w.pa, &t);
+    fill(c, index, linear, a, &w, &t);
+    return has_tag(c, index, linear, a);
+}
+
+u8 *mmu_plain_host(struct cpu *c, u64 linear, unsigned size, enum mmu_access a)
+{
+    if (in_page(linear, size) < size || !make_tag(c, linear, a, true))
         return NULL;
-    if (!has_tag(c, index, linear, a)) {
-        if (!canonical(c, linear) || !walk_linear(c, linear, index, a, true, &w))
-            return NULL;
-        c->tlb->stats.walks++;
-        target_of(c, w.pa, &t);
-        fill(c, index, linear, a, &w, &t);
-    }
-    return has_tag(c, index, linear, a) ? tagged_host(c, index, linear) : NULL;
+    return tagged_host(c, c->mmu_index, linear);
 }
 
 bool mmu_foresee(struct cpu *c, u64 linear)
 {
-    unsigned index = c->mmu_index;
-    struct walk w;
-    struct mmu_target t;
-    if (has_tag(c, index, linear, MMU_READ))
-        return true;
-    if (!canonical(c, linear) || !walk_linear(c, linear, index, MMU_READ, false, &w) || !w.used)
-        return false;
-    c->tlb->stats.walks++;
-    target_of(c, w.pa, &t);
-    fill(c, index, linear, MMU_READ, &w, &t);
-    return has_tag(c, index, linear, MMU_READ);
+    return make_tag(c, linear, MMU_READ, false);
 }
 
 /* Fetches do not depend on SMAP or alignment checks. */

@@ -287,7 +287,7 @@ bool block_ends(const struct insn *i)
 /* A conditional jump forward: likely enough not taken, or soon back. */
 static bool is_forward(const struct insn *i)
 {
-    return i->row >= INSN_JO_Jb && i->row <= INSN_JNLE_Jz && (i64)i->imm > 0;
+    return insn_is_jcc(i) && (i64)i->imm > 0;
 }
 
 _Noreturn void raise_status(struct cpu *c, enum insn_status status)

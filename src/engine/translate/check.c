@@ -49,11 +49,6 @@ static void state_copy(struct cpu *to, const struct cpu *from)
     memcpy(to, from, STATE_BYTES);
 }
 
-u64 check_rip(const struct block *b, unsigned n)
-{
-    return b->rip + (n < b->count ? b->insn[n].off : b->bytes);
-}
-
 /* ------ stores ------ */
 
 /* One page's part of a place. False: it is not plain RAM. */
@@ -158,7 +153,7 @@ static void run_semantics(struct check *k, struct cpu *c, unsigned to)
     if (!k->again)
         drop_unfinished(k);
     if (c->cur) /* it did not jump */
-        c->gpr[REG_RIP] = check_rip(k->block, k->n);
+        c->gpr[REG_RIP] = block_rip(k->block, k->n);
     c->cur = NULL;
     state_copy(&k->semantics, c);
     stores_take(k, SEMANTICS);
@@ -176,7 +171,7 @@ static void take_back(struct check *k, struct cpu *c)
 static unsigned insn_by_rip(const struct block *b, u64 rip)
 {
     for (unsigned n = 0; n <= b->count; n++) {
-        if (check_rip(b, n) == rip)
+        if (block_rip(b, n) == rip)
             return n;
     }
     return BLOCK_MAX + 1;
@@ -186,7 +181,7 @@ static unsigned insn_by_rip(const struct block *b, u64 rip)
 static unsigned left_for_nowhere(struct check *k)
 {
     k->translated.gpr[R_SP] = k->semantics.gpr[R_SP];
-    k->translated.gpr[REG_RIP] = check_rip(k->block, k->block->count - 1u);
+    k->translated.gpr[REG_RIP] = block_rip(k->block, k->block->count - 1u);
     return k->block->count - 1u;
 }
 
@@ -195,8 +190,7 @@ static unsigned side_insn(const struct block *b, unsigned nth)
 {
     unsigned n = 0;
     for (;; n++) {
-        bool side = b->insn[n].row >= INSN_JO_Jb && b->insn[n].row <= INSN_JNLE_Jz;
-        if (n + 1u == b->count || (side && !nth--))
+        if (n + 1u == b->count || (insn_is_jcc(&b->insn[n]) && !nth--))
             return n;
     }
 }
@@ -229,7 +223,7 @@ static unsigned settle_place(struct check *k, const struct cpu *c, enum glue_rea
     case GLUE_REQUEST:
         break;
     }
-    *rip = n <= b->count ? check_rip(b, n) : 0;
+    *rip = n <= b->count ? block_rip(b, n) : 0;
     return n;
 }
 
@@ -286,7 +280,7 @@ static enum glue_reason fail(struct translator *t, enum glue_reason reason)
     k->failed = true;
     check_report(t, reason);
     cpu_request_own(t->cpu, REQ_STOP);
-    t->cpu->gpr[REG_RIP] = check_rip(k->block, k->from);
+    t->cpu->gpr[REG_RIP] = block_rip(k->block, k->from);
     return GLUE_REQUEST;
 }
 

@@ -43,9 +43,6 @@ struct check {
     struct check_stats stats;
 };
 
-/* rip of instruction n; behind the last for n = count. */
-u64 check_rip(const struct block *b, unsigned n);
-
 /* Logs how both outcomes differ, and the block. */
 void check_report(const struct translator *t, enum glue_reason reason);
 

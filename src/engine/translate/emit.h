@@ -42,6 +42,12 @@ static inline void emit_mem(struct emit *e, enum isa_row_id row, unsigned reg, s
     emit_insn(e, insn_mem(row, (u8)reg, ea, wide));
 }
 
+static inline struct insn insn_with_imm(struct insn i, u64 imm)
+{
+    i.imm = imm;
+    return i;
+}
+
 /* Memory at gs:[index * 8 + disp]; index may be REG_ZERO. */
 struct insn insn_gs(enum isa_row_id row, unsigned reg, unsigned index, i32 disp, bool wide);
 

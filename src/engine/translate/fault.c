@@ -53,11 +53,6 @@ static struct place place_of(const struct block *b, u64 pc)
     return p;
 }
 
-static u64 rip_of(const struct block *b, unsigned n)
-{
-    return b->rip + (n < b->count ? b->insn[n].off : b->bytes);
-}
-
 /* Between guest instructions, or where one can be begun anew? */
 static bool is_clean(const struct block *b, const struct place *p)
 {
@@ -103,7 +98,7 @@ static void on_kick(struct translator *t, struct trap *trap, const struct block 
         trap->step = !will_look(b, trap->pc);
         return;
     }
-    t->cpu->gpr[REG_RIP] = rip_of(b, p.n);
+    t->cpu->gpr[REG_RIP] = block_rip(b, p.n);
     leave(t, trap, GLUE_ASYNC, 0);
 }
 

@@ -41,12 +41,6 @@ static struct insn_ea cpu_ea(size_t offset)
     return (struct insn_ea){.base = ARG_CPU, .index = REG_ZERO, .disp = (i32)offset};
 }
 
-static struct insn with_imm(struct insn i, u64 imm)
-{
-    i.imm = imm;
-    return i;
-}
-
 static struct insn with_ymm(struct insn i)
 {
     i.vl = 1;
@@ -82,7 +76,7 @@ static void make_enter(struct glue *g, struct emit *e)
     emit_gs(e, INSN_MOV_Ev_Gv, ARG_HOST, FRAME_AT(FRAME_TARGET));
     make_vector_loads(e);
     emit_insn(e, insn_gs(INSN_MOV_Gv_Ev, HOST_AX, REG_ZERO, CPU_AT(ax_flags), false));
-    emit_insn(e, with_imm(insn_reg(INSN_ADD_AL_Ib, 0, 0, false), OVERFLOW_IF_ONE));
+    emit_insn(e, insn_with_imm(insn_reg(INSN_ADD_AL_Ib, 0, 0, false), OVERFLOW_IF_ONE));
     emit_insn(e, insn_reg(INSN_SAHF_64, 0, 0, false));
     for (unsigned host = 0; host < 16; host++) {
         if (guest_of(host) >= 0)
@@ -118,7 +112,7 @@ static void make_upper_note(struct emit *e)
     }
     emit_mov_imm(e, HOST_T, 1);
     emit_insn(e, insn_reg(INSN_XGETBV, 0, 0, false));
-    emit_insn(e, with_imm(insn_reg(INSN_AND_Ev_sIb, 0, HOST_AX, false), XINUSE_AVX));
+    emit_insn(e, insn_with_imm(insn_reg(INSN_AND_Ev_sIb, 0, HOST_AX, false), XINUSE_AVX));
     emit_gs(e, INSN_MOV_Ev_Gv, HOST_AX, FRAME_AT(FRAME_UPPER));
 }
 

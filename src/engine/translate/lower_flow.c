@@ -123,16 +123,6 @@ static bool lower_leave(struct lower *l, const struct insn *i)
 
 /* ------ branches ------ */
 
-static u64 next_rip(const struct lower *l, const struct insn *i)
-{
-    return l->b->rip + i->off + i->len;
-}
-
-static u64 target_of(const struct lower *l, const struct insn *i)
-{
-    return next_rip(l, i) + i->imm;
-}
-
 static void pext(struct lower *l, unsigned to, unsigned from, enum frame_word mask)
 {
     struct insn i = insn_gs(INSN_PEXT_Gy_By_Ey, to, REG_ZERO, FRAME_AT(mask), true);
@@ -190,7 +180,7 @@ static bool load_target(struct lower *l, const struct insn *i)
 /* Else the branch itself faults. */
 static bool may_go(const struct lower *l, const struct insn *i)
 {
-    return addr_is_canonical(target_of(l, i));
+    return addr_is_canonical(block_target(l->b, i));
 }
 
 static bool lower_jcc(struct lower *l, const struct insn *i)
@@ -199,11 +189,11 @@ static bool lower_jcc(struct lower *l, const struct insn *i)
         return false;
     lower_commit(l);
     if (l->n + 1 < l->b->count) {
-        lower_link_if(l, LINK_SIDE + l->sides++, target_of(l, i), i->opcode & 15);
+        lower_link_if(l, LINK_SIDE + l->sides++, block_target(l->b, i), i->opcode & 15);
         return true;
     }
-    lower_link_if(l, 1, target_of(l, i), i->opcode & 15);
-    lower_link(l, 0, next_rip(l, i));
+    lower_link_if(l, 1, block_target(l->b, i), i->opcode & 15);
+    lower_link(l, 0, block_next_rip(l->b, i));
     return true;
 }
 
@@ -212,7 +202,7 @@ static bool lower_jmp(struct lower *l, const struct insn *i)
     if (!may_go(l, i))
         return false;
     lower_commit(l);
-    lower_link(l, 1, target_of(l, i));
+    lower_link(l, 1, block_target(l->b, i));
     return true;
 }
 
@@ -228,9 +218,9 @@ static bool lower_jmp_indirect(struct lower *l, const struct insn *i)
 
 static bool lower_call_direct(struct lower *l, const struct insn *i)
 {
-    if (!may_go(l, i) || !push_imm(l, next_rip(l, i)))
+    if (!may_go(l, i) || !push_imm(l, block_next_rip(l->b, i)))
         return false;
-    lower_link(l, 1, target_of(l, i));
+    lower_link(l, 1, block_target(l->b, i));
     return true;
 }
 
@@ -240,7 +230,7 @@ static bool lower_call_indirect(struct lower *l, const struct insn *i)
         return false;
     emit_gs(&l->e, INSN_MOV_Ev_Gv, HOST_T, FRAME_AT(FRAME_TEMP));
     require_canonical(l);
-    if (!push_imm(l, next_rip(l, i)))
+    if (!push_imm(l, block_next_rip(l->b, i)))
         return false;
     emit_gs(&l->e, INSN_MOV_Gv_Ev, HOST_T, FRAME_AT(FRAME_TEMP));
     jump_indirect(l);
@@ -265,9 +255,9 @@ static bool lower_ret(struct lower *l, const struct insn *i)
 static void jump_if_zero(struct lower *l, const struct insn *i, bool zero)
 {
     unsigned hole = emit_jrcxz_hole(&l->e);
-    lower_link(l, zero ? 0 : 1, zero ? next_rip(l, i) : target_of(l, i));
+    lower_link(l, zero ? 0 : 1, zero ? block_next_rip(l->b, i) : block_target(l->b, i));
     emit_bind_short(&l->e, hole);
-    lower_link(l, zero ? 1 : 0, zero ? target_of(l, i) : next_rip(l, i));
+    lower_link(l, zero ? 1 : 0, zero ? block_target(l->b, i) : block_next_rip(l->b, i));
 }
 
 static bool lower_jrcxz(struct lower *l, const struct insn *i)

@@ -25,15 +25,9 @@ enum { CC_B = 2, CC_A = 7, CC_L = 12, CC_G = 15 };
 #define OFFSET_MASK 0xfff
 #define JCC_OPCODE  2 /* bytes before the displacement */
 
-static struct insn with_imm(struct insn i, i64 imm)
-{
-    i.imm = (u64)imm;
-    return i;
-}
-
 static void emit_imm(struct lower *l, enum isa_row_id row, unsigned rm, i64 imm, bool wide)
 {
-    emit_insn(&l->e, with_imm(insn_reg(row, 0, (u8)rm, wide), imm));
+    emit_insn(&l->e, insn_with_imm(insn_reg(row, 0, (u8)rm, wide), (u64)imm));
 }
 
 static unsigned host_or_none(unsigned guest)
@@ -136,11 +130,6 @@ static void look_at_limits(struct lower *l, struct exits *x)
     }
 }
 
-static bool is_jcc(const struct insn *i)
-{
-    return i->row >= INSN_JO_Jb && i->row <= INSN_JNLE_Jz;
-}
-
 /* A conditional jump in the middle: if it is taken, the block's own one is, too, and knows where to. */
 static void make_side(struct lower *l, unsigned which)
 {
@@ -156,7 +145,7 @@ static void make_turn(struct lower *l, u64 head)
     unsigned last = b->count - 1u;
     unsigned side = LINK_SIDE;
     for (l->n = 0; l->n < last; l->n++) {
-        if (is_jcc(&b->insn[l->n]))
+        if (insn_is_jcc(&b->insn[l->n]))
             make_side(l, side++);
         else
             lower_insn(l, &b->insn[l->n]);

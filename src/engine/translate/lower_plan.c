@@ -427,16 +427,10 @@ void plan_block(struct plan *plan, const struct block *b)
 
 /* ------ loops ------ */
 
-static u64 branch_target(const struct block *b, const struct insn *i)
-{
-    return b->rip + i->off + i->len + i->imm;
-}
-
 bool plan_is_loop(const struct block *b)
 {
     const struct insn *last = &b->insn[b->count - 1];
-    return b->count > 1 && !b->page2 && last->row >= INSN_JO_Jb && last->row <= INSN_JNLE_Jz &&
-           branch_target(b, last) == b->rip;
+    return b->count > 1 && !b->page2 && insn_is_jcc(last) && block_target(b, last) == b->rip;
 }
 
 static u32 flags_touched(const struct insn *i)

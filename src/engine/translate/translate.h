@@ -190,6 +190,28 @@ u64 next_page(const struct cpu *c, u64 linear);
 /* Is it the last of its block, if it is not a conditional jump that the block goes on after? */
 bool block_ends(const struct insn *i);
 
+static inline bool insn_is_jcc(const struct insn *i)
+{
+    return i->row >= INSN_JO_Jb && i->row <= INSN_JNLE_Jz;
+}
+
+/* rip of instruction n; behind the last for n = count. */
+static inline u64 block_rip(const struct block *b, unsigned n)
+{
+    return b->rip + (n < b->count ? b->insn[n].off : b->bytes);
+}
+
+/* rip behind an instruction of the block, and where it leads if it is a direct branch. */
+static inline u64 block_next_rip(const struct block *b, const struct insn *i)
+{
+    return b->rip + i->off + i->len;
+}
+
+static inline u64 block_target(const struct block *b, const struct insn *i)
+{
+    return block_next_rip(b, i) + i->imm;
+}
+
 /* lower.c: makes b's code. False if it has no room. */
 bool lower_block(struct translator *t, struct block *b);
 

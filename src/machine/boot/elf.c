@@ -102,6 +102,15 @@ const char *elf_parse(const struct boot_file *f, struct elf *e)
     return why;
 }
 
+void elf_put(struct boot *b, const struct boot_file *f, const struct elf *e)
+{
+    for (unsigned i = 0; i < e->segments; i++) {
+        const struct elf_segment *s = &e->segment[i];
+        boot_put(b, s->paddr, f->data + s->offset, s->file_size);
+        boot_zero(b, s->paddr + s->file_size, s->mem_size - s->file_size);
+    }
+}
+
 int elf_load(struct boot *b, const struct elf *e, u64 *end)
 {
     *end = 0;
@@ -117,11 +126,7 @@ int elf_load(struct boot *b, const struct elf *e, u64 *end)
         if (s->paddr + s->mem_size > *end)
             *end = s->paddr + s->mem_size;
     }
-    for (unsigned i = 0; i < e->segments; i++) {
-        const struct elf_segment *s = &e->segment[i];
-        boot_put(b, s->paddr, b->kernel->data + s->offset, s->file_size);
-        boot_zero(b, s->paddr + s->file_size, s->mem_size - s->file_size);
-    }
+    elf_put(b, b->kernel, e);
     return 0;
 }
 

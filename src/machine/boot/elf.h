@@ -28,6 +28,9 @@ const char *elf_parse(const struct boot_file *f, struct elf *e) MUST_CHECK;
 /* Checks the segments against guest memory, claims it and loads them. *end is the first byte above. */
 int elf_load(struct boot *b, const struct elf *e, u64 *end) MUST_CHECK;
 
+/* Loads the segments to memory that is claimed. `f` is what was parsed. */
+void elf_put(struct boot *b, const struct boot_file *f, const struct elf *e);
+
 /* The entry point as a physical address: e_entry is a virtual one where a segment has it so. */
 u64 elf_physical_entry(const struct elf *e);
 

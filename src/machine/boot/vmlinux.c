@@ -56,11 +56,7 @@ void vmlinux_free(struct vmlinux *v)
 
 void vmlinux_load(struct boot *b, const struct vmlinux *v)
 {
-    for (unsigned n = 0; n < v->elf.segments; n++) {
-        const struct elf_segment *s = &v->elf.segment[n];
-        boot_put(b, s->paddr, v->file.data + s->offset, s->file_size);
-        boot_zero(b, s->paddr + s->file_size, s->mem_size - s->file_size);
-    }
+    elf_put(b, &v->file, &v->elf);
 }
 
 /* ------ relocations ------ */
