@@ -34,6 +34,8 @@ def skip(reason):
 
 def finish():
     print(f'{len(_failed)} failed')
+    for what in _failed:
+        print(f'  {what}')
     sys.exit(1 if _failed else 0)
 
 

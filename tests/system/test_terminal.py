@@ -16,10 +16,12 @@ class Session:
     """ring3 on a pseudo-terminal of its own, with the built-in guest."""
 
     def __init__(self, *arguments):
-        # A shell stands between, as in life: it stays when ring3 is gone, so the terminal does.
-        self.tty = pexpect.spawn('/bin/sh', ['-c', 'trap : INT TERM HUP; "$@"; echo "status $?"; read line', 'sh', RING3, *run_command(*arguments)],
-                                 timeout=20, echo=True)
+        # A shell stands between, as in life: it stays when ring3 is gone, so the terminal does. It starts ring3 at a key press,
+        # when the mode of the terminal before that is known.
+        script = 'trap : INT TERM HUP; read start; "$@"; echo "status $?"; read end'
+        self.tty = pexpect.spawn('/bin/sh', ['-c', script, 'sh', RING3, *run_command(*arguments)], timeout=20, echo=True)
         self.before = self.mode()
+        self.tty.send('\r')
         self.tty.expect(ENGINE_LINE)
         self.wait_raw()
 
