@@ -124,7 +124,7 @@ static void reset_cold(struct cpu *c)
     c->smbase = 0x30000;
     memset(c->st, 0, sizeof(c->st));
     c->fcw = 0x40;
-    c->fsw = c->fop = c->fcs = c->fds = 0;
+    c->fsw = c->fop = 0;
     c->ftw = 0xff; /* 5555h in full: eight zeroes, none empty */
     c->fip = c->fdp = 0;
     c->mxcsr = 0x1f80;

@@ -162,8 +162,6 @@ enum cpu_activity { CPU_ACTIVE, CPU_HALTED, CPU_WAIT_SIPI, CPU_SHUTDOWN };
     F(u16, fop, 1)                                                                                                     \
     F(u64, fip, 1)                                                                                                     \
     F(u64, fdp, 1)                                                                                                     \
-    F(u16, fcs, 1)                                                                                                     \
-    F(u16, fds, 1)                                                                                                     \
     F(u32, mxcsr, 1)                                                                                                   \
     A(u64, ymm, 64, 1) /* register n at [4 * n], low word first */                                                     \
     F(u32, xinuse, 1)  /* XINUSE: x87, SSE, AVX components not in their initial state */                               \

@@ -23,8 +23,9 @@
 #define LEAF1_ECX          (BIT(21) | BIT(24) | BIT(31))
 #define LEAF1_ECX_PCID     BIT(17)
 #define LEAF1_ECX_OSXSAVE  BIT(27)
-/* Leaf 7, EBX: TSC_ADJUST SMEP ERMS. EDX: FSRM, IBRS and IBPB, STIBP, ARCH_CAPABILITIES, SSBD. */
-#define LEAF7_EBX          (BIT(1) | BIT(7) | BIT(9))
+/* Leaf 7, EBX: TSC_ADJUST FDP_EXCPTN_ONLY SMEP ERMS, FCS and FDS deprecated (both: cpu/sem/x87.h). EDX: FSRM, IBRS and
+ * IBPB, STIBP, ARCH_CAPABILITIES, SSBD. */
+#define LEAF7_EBX          (BIT(1) | BIT(6) | BIT(7) | BIT(9) | BIT(13))
 #define LEAF7_EDX          (BIT(4) | BIT(26) | BIT(27) | BIT(29) | BIT(31))
 /* Subleaf 2, EDX: BHI_CTRL, by which kernels do without a loop of branches at each entry. */
 #define LEAF7_2_EDX        BIT(4)

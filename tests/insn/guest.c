@@ -151,7 +151,6 @@ static void load_fp(struct cpu *c, const struct user_state *s)
     c->fop = s->fx.fop;
     c->fip = s->fx.fip;
     c->fdp = s->fx.fdp;
-    c->fcs = c->fds = 0; /* as FXSAVE64 leaves them */
     c->mxcsr = s->fx.mxcsr;
     c->xinuse = 7;
     for (unsigned n = 0; n < 8; n++)

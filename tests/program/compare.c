@@ -42,8 +42,6 @@ static bool ignored(const struct field *f, unsigned ignore)
         {"fip", IGNORE_X87_POINTERS},
         {"fdp", IGNORE_X87_POINTERS},
         {"fop", IGNORE_X87_POINTERS},
-        {"fcs", IGNORE_X87_POINTERS},
-        {"fds", IGNORE_X87_POINTERS},
         {"dr", IGNORE_DEBUG_REGISTERS},
     };
     for (unsigned n = 0; n < ARRAY_SIZE(list); n++)

@@ -80,7 +80,6 @@ static void fill(void)
     c->fop = 0x123;
     c->fip = 0x123456789a;
     c->fdp = 0xfedcba9876;
-    c->fcs = c->fds = 0;
     for (unsigned n = 0; n < 8; n++) {
         c->st[2 * n] = 0x8000000000000000 + n;
         c->st[2 * n + 1] = 0x3fff;
@@ -93,7 +92,7 @@ static void fill(void)
 static void init(void)
 {
     c->fcw = 0x37f;
-    c->fsw = c->ftw = c->fop = c->fcs = c->fds = 0;
+    c->fsw = c->ftw = c->fop = 0;
     c->fip = c->fdp = 0;
     memset(c->st, 0, sizeof(c->st));
     memset(c->ymm, 0, sizeof(c->ymm));
@@ -338,10 +337,8 @@ static void test_x87_missing(void **state)
 static void test_real_environment(void **state)
 {
     init();
-    c->fcs = 0xf000;
-    c->fip = 0x1234;
-    c->fds = 0x1000;
-    c->fdp = 0x0010;
+    c->fip = 0xf1234;
+    c->fdp = 0x10010;
     c->fop = 0x155;
     c->ftw = 0x01;
     c->st[1] = 0x3fff;

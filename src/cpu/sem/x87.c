@@ -12,13 +12,16 @@
 
 void x87_note(struct cpu *c, const struct insn *i)
 {
-    c->fop = (u16)((i->opcode & 7) << 8 | i->modrm);
     c->fip = cpu_rip(c);
-    c->fcs = c->seg[SEG_CS].sel;
-    if (i->mem) {
+}
+
+void x87_unmasked(struct cpu *c)
+{
+    const struct insn *i = c->cur;
+    c->fop = (u16)((i->opcode & 7) << 8 | i->modrm);
+    if (i->mem)
         c->fdp = op_ea(c, i);
-        c->fds = c->seg[i->seg].sel;
-    }
+    x87_summary(c);
 }
 
 void x87_summary(struct cpu *c)
@@ -32,8 +35,10 @@ void x87_summary(struct cpu *c)
 bool x87_stack_fault(struct cpu *c, bool overflow)
 {
     c->fsw = (u16)((c->fsw & ~FSW_C1) | FSW_IE | FSW_SF | (overflow ? FSW_C1 : 0));
-    x87_summary(c);
-    return c->fcw & FSW_IE;
+    if (c->fcw & FSW_IE)
+        return true;
+    x87_unmasked(c);
+    return false;
 }
 
 bool x87_room(struct cpu *c)

@@ -7,6 +7,10 @@
  * Arithmetic runs on the host's x87 under the guest's control word (x87_host.h). With an exception unmasked, the host
  * leaves undone what the guest's processor would leave undone, and traps only at the next waiting instruction, before
  * which the status is read and cleared.
+ *
+ * As CPUID says (leaf 7, EBX bits 6 and 13): the selectors of the last instruction and operand are 0, and the operand's
+ * offset and the opcode are those of the last instruction that raised an unmasked exception. SDM volume 1
+ * section 8.1.8.
  */
 #ifndef CPU_SEM_X87_H
 #define CPU_SEM_X87_H
@@ -94,6 +98,10 @@ static ALWAYS_INLINE void x87_pop(struct cpu *c)
  * memory can fault no more. */
 void x87_note(struct cpu *c, const struct insn *i);
 
+/* The instruction under way raised an exception that is not masked: its opcode and operand are what FSTENV tells from
+ * now on. */
+void x87_unmasked(struct cpu *c);
+
 /* ES and B follow from flags and masks; without CR0.NE they are FERR#. After every change of fsw's flags or fcw. */
 void x87_summary(struct cpu *c);
 
@@ -102,7 +110,7 @@ static ALWAYS_INLINE void x87_status(struct cpu *c, u16 sw, u16 cc)
 {
     c->fsw = (u16)((c->fsw & ~cc) | (sw & (cc | FSW_EXCEPTIONS)));
     if (unlikely(c->fsw & ~c->fcw & FSW_EXCEPTIONS))
-        x87_summary(c);
+        x87_unmasked(c);
 }
 
 /* Did the host's status word bring one of `which` that the guest has not masked? */

@@ -14,7 +14,6 @@ void x87_init(struct cpu *c)
     c->ftw = 0;
     c->fop = 0;
     c->fip = c->fdp = 0;
-    c->fcs = c->fds = 0;
 }
 
 /* Words of a register as the full tag word sees them: valid, zero, special (NaN, infinity, denormal, unsupported),
@@ -146,16 +145,16 @@ static unsigned put_env16(const struct cpu *c, u8 *p)
     put_u16(p + 2, c->fsw);
     put_u16(p + 4, full_tags(c));
     if (real_format(c)) {
-        u32 ip = ((u32)c->fcs << 4) + (u32)c->fip, dp = ((u32)c->fds << 4) + (u32)c->fdp;
+        u32 ip = (u32)c->fip, dp = (u32)c->fdp;
         put_u16(p + 6, (u16)ip);
         put_u16(p + 8, (u16)((ip >> 16 & 15) << 12 | (c->fop & 0x7ff)));
         put_u16(p + 10, (u16)dp);
         put_u16(p + 12, (u16)((dp >> 16 & 15) << 12));
     } else {
         put_u16(p + 6, (u16)c->fip);
-        put_u16(p + 8, c->fcs);
+        put_u16(p + 8, 0);
         put_u16(p + 10, (u16)c->fdp);
-        put_u16(p + 12, c->fds);
+        put_u16(p + 12, 0);
     }
     return 14;
 }
@@ -166,16 +165,16 @@ static unsigned put_env32(const struct cpu *c, u8 *p)
     put_u32(p + 4, 0xffff0000 | c->fsw);
     put_u32(p + 8, 0xffff0000 | full_tags(c));
     if (real_format(c)) {
-        u32 ip = ((u32)c->fcs << 4) + (u32)c->fip, dp = ((u32)c->fds << 4) + (u32)c->fdp;
+        u32 ip = (u32)c->fip, dp = (u32)c->fdp;
         put_u32(p + 12, 0xffff0000 | (ip & 0xffff));
         put_u32(p + 16, ip >> 16 << 12 | (c->fop & 0x7ff));
         put_u32(p + 20, 0xffff0000 | (dp & 0xffff));
         put_u32(p + 24, dp >> 16 << 12);
     } else {
         put_u32(p + 12, (u32)c->fip);
-        put_u32(p + 16, (u32)(c->fop & 0x7ff) << 16 | c->fcs);
+        put_u32(p + 16, (u32)(c->fop & 0x7ff) << 16);
         put_u32(p + 20, (u32)c->fdp);
-        put_u32(p + 24, 0xffff0000 | c->fds);
+        put_u32(p + 24, 0xffff0000);
     }
     return 28;
 }
@@ -222,10 +221,7 @@ static void get_env16(struct cpu *c, const u8 *p)
         c->fip |= (u32)(cs >> 12) << 16;
         c->fdp |= (u32)(ds >> 12) << 16;
         c->fop = cs & 0x7ff;
-        cs = ds = 0;
     }
-    c->fcs = cs;
-    c->fds = ds;
     set_fcw(c, get_u16(p));
     x87_summary(c);
 }
@@ -239,13 +235,10 @@ static void get_env32(struct cpu *c, const u8 *p)
         c->fip = get_u16(p + 12) | (cs >> 12 & 0xffff) << 16;
         c->fdp = get_u16(p + 20) | (ds >> 12 & 0xffff) << 16;
         c->fop = cs & 0x7ff;
-        c->fcs = c->fds = 0;
     } else {
         c->fip = get_u32(p + 12);
         c->fdp = get_u32(p + 20);
         c->fop = cs >> 16 & 0x7ff;
-        c->fcs = (u16)cs;
-        c->fds = (u16)ds;
     }
     set_fcw(c, get_u16(p));
     x87_summary(c);
@@ -318,8 +311,8 @@ void x87_put_image(struct cpu *c, const struct insn *i, u8 *p)
         put_u64(p + 8, c->fip);
         put_u64(p + 16, c->fdp);
     } else {
-        put_u64(p + 8, (u32)c->fip | (u64)c->fcs << 32);
-        put_u64(p + 16, (u32)c->fdp | (u64)c->fds << 32);
+        put_u64(p + 8, (u32)c->fip);
+        put_u64(p + 16, (u32)c->fdp);
     }
     for (unsigned n = 0; n < 8; n++) {
         struct f80 v = *x87_st(c, n);
@@ -336,10 +329,7 @@ void x87_get_image(struct cpu *c, const struct insn *i, const u8 *p)
     c->fop = get_u16(p + 6) & 0x7ff;
     c->fip = get_u64(p + 8);
     c->fdp = get_u64(p + 16);
-    c->fcs = c->fds = 0;
     if (!i->rex_w) {
-        c->fcs = (u16)(c->fip >> 32);
-        c->fds = (u16)(c->fdp >> 32);
         c->fip = (u32)c->fip;
         c->fdp = (u32)c->fdp;
     }

@@ -118,8 +118,7 @@ void sem_fxrstor(struct cpu *c, const struct insn *i)
 /* XINUSE: components that are not in their initial state. */
 static u64 in_use(const struct cpu *c)
 {
-    u64 x87 = (u64)(c->fcw ^ FCW_RESET) | c->fsw | c->ftw | c->fop | c->fip | c->fdp | c->fcs | c->fds, sse = 0,
-        avx = 0;
+    u64 x87 = (u64)(c->fcw ^ FCW_RESET) | c->fsw | c->ftw | c->fop | c->fip | c->fdp, sse = 0, avx = 0;
     for (unsigned n = 0; n < 8; n++)
         x87 |= c->st[2 * n] | (c->st[2 * n + 1] & 0xffff);
     for (unsigned n = 0; n < 16; n++) {

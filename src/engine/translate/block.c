@@ -12,7 +12,7 @@
 #include "engine/translate/emit.h"
 #include "engine/translate/lower_plan.h"
 #include "engine/translate/perf.h"
-#include "engine/translate/translate.h"
+#include "engine/translate/x87.h"
 #include "host/mem.h"
 #include "host/thread.h"
 #include "mem/code.h"
@@ -49,6 +49,7 @@ void blocks_destroy(struct translator *t)
 
 int blocks_drop(struct translator *t, struct error *err)
 {
+    x87_save(t); /* which notes an instruction by its block */
     host_table_clear(t->hash, HASH_SIZE);
     host_table_clear(t->pages, PAGES_SIZE);
     host_table_clear(t->slots, SLOTS_SIZE);

@@ -37,8 +37,10 @@ enum frame_word {
     FRAME_MASK_PUSHED, /* what PUSHF shows of c->rflags */
     FRAME_MASK_JUMP,   /* for pext: the index of a jump target in the window's jump table, WIN_JUMP_MASK */
     FRAME_HOST_MXCSR,
-    FRAME_TARGET, /* where the entry stub jumps */
-    FRAME_UPPER,  /* not 0: the upper halves of c->ymm may hold something */
+    FRAME_TARGET,   /* where the entry stub jumps */
+    FRAME_UPPER,    /* not 0: the upper halves of c->ymm may hold something */
+    FRAME_X87_AWAY, /* 0: x87 and MMX registers hold the guest's (x87.h) */
+    FRAME_X87_LAST, /* then: the last instruction that FSTENV tells about, numbered as GLUE_CALL's argument; or ~0 */
     FRAME_TEMP,
     FRAME_TEMP2,
     FRAME_FROM,  /* the last JMP or RET to an indirect target, numbered as GLUE_CALL's argument */

@@ -189,4 +189,5 @@ void glue_init_frame(struct cpu *c)
     c->frame[FRAME_MASK_NOT_COUNT] = ~0x1fffull;
     c->frame[FRAME_MASK_JUMP] = WIN_JUMP_MASK;
     c->frame[FRAME_UPPER] = 1;
+    c->frame[FRAME_X87_AWAY] = 1;
 }

@@ -80,7 +80,7 @@ static void make_check(struct lower *l)
 static bool copies(const struct lower *l, const struct insn *i)
 {
     const struct isa_row *row = &isa_rows[i->row];
-    if (row->attrs & (A_X87 | A_MMX))
+    if (row->attrs & (A_X87 | A_MMX) && !(l->b->flavour & FLAVOUR_X87))
         return false;
     if (row->attrs & A_AVX)
         return l->b->flavour & FLAVOUR_AVX;
@@ -99,7 +99,7 @@ void lower_insn(struct lower *l, const struct insn *i)
     l->b->at[l->n] = l->b->commit[l->n] = (u16)len;
     struct link before[2] = {l->b->link[0], l->b->link[1]};
     bool allowed = !(l->b->forced >> l->n & 1) && (!l->t->check || check_allows(i));
-    if (allowed && copies(l, i) && (lower_flow(l, i) || lower_system(l, i) || lower_copy(l, i)))
+    if (allowed && copies(l, i) && (lower_flow(l, i) || lower_system(l, i) || lower_x87(l, i) || lower_copy(l, i)))
         return;
     l->e.len = len;
     l->cold_count = cold;
@@ -178,6 +178,7 @@ bool lower_block(struct translator *t, struct block *b)
     if (b->page2)
         go_by_link(&l, LINK_CROSS);
     unsigned body = l.e.len;
+    lower_x87_check(&l);
     for (l.n = 0; l.n < b->count; l.n++)
         lower_insn(&l, &b->insn[l.n]);
     b->at[b->count] = b->commit[b->count] = (u16)l.e.len;

@@ -75,6 +75,12 @@ void lower_cold(struct lower *l, unsigned hole);
 
 /* lower_copy.c: instructions that come out as themselves. False: not possible. */
 bool lower_copy(struct lower *l, const struct insn *i);
+/* One of which that is known. */
+bool lower_plain(struct lower *l, struct insn i);
+/* lower_x87.c */
+bool lower_x87(struct lower *l, const struct insn *i);
+/* The block's beginning: on if x87 state lives in the host, where the block needs that. */
+void lower_x87_check(struct lower *l);
 /* HOST_T2 holds a linear address: turns it into the host address, for an access of `size` bytes. HOST_T is free. */
 void lower_address_at_t2(struct lower *l, unsigned size, bool exact);
 /* On with the next if HOST_T is 0, else this instruction is left to its semantics. Keeps flags. */

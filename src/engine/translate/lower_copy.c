@@ -32,12 +32,23 @@ static u8 *field_of(struct insn *i, unsigned slot)
     }
 }
 
+static bool is_general(unsigned file)
+{
+    return file == FILE_GPR || file == FILE_GPR8;
+}
+
+/* Registers that have the same number in the host. */
+static bool is_floating(unsigned file)
+{
+    return file == FILE_XMM || file == FILE_YMM || file == FILE_VEC || file == FILE_ST || file == FILE_MMX;
+}
+
 static bool name_fixed(struct naming *m, const struct isa_kind *k, unsigned access)
 {
-    if (k->file == FILE_XMM || k->file == FILE_YMM || k->file == FILE_VEC || k->file == FILE_NONE)
-        return true;
+    if (!is_general(k->file))
+        return is_floating(k->file) || k->file == FILE_NONE;
     /* RSP unnamed means the stack. */
-    if ((k->file != FILE_GPR && k->file != FILE_GPR8) || k->flags == R_SP)
+    if (k->flags == R_SP)
         return false;
     if (k->flags == R_CX) {
         m->cx_read |= access & ACC_R;
@@ -68,9 +79,9 @@ static bool name_operand(struct insn *i, struct naming *m, unsigned kind, unsign
     default:
         return false;
     }
-    if (k->file == FILE_XMM || k->file == FILE_YMM || k->file == FILE_VEC)
-        return true;
-    if ((k->file != FILE_GPR && k->file != FILE_GPR8) || m->count == REGS_MAX)
+    if (!is_general(k->file))
+        return is_floating(k->file);
+    if (m->count == REGS_MAX)
         return false;
     m->field[m->count] = field_of(i, k->slot);
     m->written[m->count++] = access & ACC_W;
@@ -166,7 +177,7 @@ static void write_back(struct lower *l, const struct naming *m, const struct spi
         emit_reg(&l->e, INSN_MOV_Ev_Gv, HOST_T, HOST_CX, true);
 }
 
-static bool lower_plain(struct lower *l, struct insn i)
+bool lower_plain(struct lower *l, struct insn i)
 {
     struct naming m = {0};
     struct spills s = {0};

@@ -338,6 +338,7 @@ bool lower_address(struct lower *l, const struct operand *o, enum address_want w
 
 struct operand operand_of(const struct lower *l, const struct insn *i)
 {
+    unsigned size = insn_mem_size(i);
     return (struct operand){
         .access = PLAN_OPERAND,
         .base = i->base,
@@ -346,9 +347,9 @@ struct operand operand_of(const struct lower *l, const struct insn *i)
         .seg = i->seg,
         .ashift = i->ashift,
         .disp = i->disp,
-        .size = insn_mem_size(i),
+        .size = size,
         .enforced = isa_rows[i->row].attrs & A_ALIGN,
-        .exact = l->b->unaligned >> l->n & 1,
+        .exact = l->b->unaligned >> l->n & 1 || (size & (size - 1)), /* such a one is never aligned */
     };
 }
 

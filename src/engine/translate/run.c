@@ -14,6 +14,7 @@
 #include "cpu/segment.h"
 #include "cpu/world.h"
 #include "engine/translate/check.h"
+#include "engine/translate/x87.h"
 
 static ALWAYS_INLINE u32 requests(const struct cpu *c)
 {
@@ -42,6 +43,8 @@ static bool run_insn(struct translator *t, struct block *b, unsigned n)
     c->cur = i;
     if (touches_upper(i))
         c->frame[FRAME_UPPER] = 1;
+    if (x87_lives(c) && x87_is_used(i))
+        x87_save(t);
     i->fn(c, i);
     c->insns++;
     return c->cur != NULL;
@@ -79,8 +82,12 @@ static void run_on(struct translator *t, struct block *b, unsigned n)
     struct cpu *c = t->cpu;
     advance(c, b->rip + b->insn[n].off + b->insn[n].len);
     bool alone = n + 1 == b->count || !(b->relies >> (n + 1) & 1);
-    if (!requests(c) && !b->dead && !block_ends(&b->insn[n]) && !(c->rflags & RF_DF) && alone)
-        t->resume = b->check + b->at[n + 1];
+    if (requests(c) || b->dead || block_ends(&b->insn[n]) || c->rflags & RF_DF || !alone)
+        return;
+    /* If it may not live any more, nor may this block run: settle_flavour. */
+    if (b->x87 && !x87_lives(c) && x87_may_live(c))
+        x87_load(t);
+    t->resume = b->check + b->at[n + 1];
 }
 
 /* Where an instruction that lower_flow.c knows accesses the stack: relative to RSP, or to RBP. */
@@ -302,6 +309,24 @@ static void run_indirect(struct translator *t, u64 target)
     windows_set_jump(t->windows, target, to->check);
 }
 
+/* Instruction n of b left to be carried out here; or all of b did, to have x87 state loaded. */
+static void run_called(struct translator *t, struct block *b, unsigned n)
+{
+    struct cpu *c = t->cpu;
+    if (b->x87 && !x87_lives(c)) {
+        c->gpr[REG_RIP] = b->rip;
+        c->cur = NULL;
+        x87_load(t);
+        t->resume = b->check + b->at[0];
+        return;
+    }
+    if (!(b->calls >> n & 1)) {
+        t->stats.special++;
+        block_misaligned(t, b, n);
+    }
+    run_calls(t, b, n);
+}
+
 /* Enters translated code once, and does what it left for. */
 static void run_translated(struct translator *t)
 {
@@ -323,15 +348,9 @@ static void run_translated(struct translator *t)
     stats_lap(&t->stats, TIME_CODE);
     u64 arg = c->frame[FRAME_ARG];
     switch (reason) {
-    case GLUE_CALL: {
-        struct block *b = block_of(t, arg);
-        if (!(b->calls >> arg % BLOCK_MAX & 1)) {
-            t->stats.special++;
-            block_misaligned(t, b, arg % BLOCK_MAX);
-        }
-        run_calls(t, b, arg % BLOCK_MAX);
+    case GLUE_CALL:
+        run_called(t, block_of(t, arg), arg % BLOCK_MAX);
         break;
-    }
     case GLUE_LINK:
         run_link(t, arg);
         break;
@@ -353,8 +372,9 @@ static void run_translated(struct translator *t)
     }
 }
 
-static u8 flavour_of(const struct cpu *c)
+static u8 flavour_of(const struct translator *t)
 {
+    const struct cpu *c = t->cpu;
     u8 f = c->mmu_index == MMU_CHECKED || c->rflags & RF_DF ? FLAVOUR_SLOW : 0;
     if (c->cr0 & (CR0_EM | CR0_TS))
         return f;
@@ -362,13 +382,15 @@ static u8 flavour_of(const struct cpu *c)
         f |= FLAVOUR_SSE;
     if (c->cr4 & CR4_OSXSAVE && (c->xcr0 & 6) == 6)
         f |= FLAVOUR_AVX;
+    if (x87_may_live(c) && !t->check)
+        f |= FLAVOUR_X87;
     return f;
 }
 
 /* What translated code takes for granted may have changed; then none of it may be found by old ways. */
 static void settle_flavour(struct translator *t)
 {
-    u8 f = flavour_of(t->cpu);
+    u8 f = flavour_of(t);
     if (f == t->flavour)
         return;
     t->flavour = f;
@@ -445,8 +467,11 @@ enum engine_exit translate_run(struct cpu *c)
     for (;;) {
         settle_blocks(t);
         stats_lap(&t->stats, TIME_SEMANTICS);
-        if ((requests(c) || c->step || c->activity != CPU_ACTIVE) && !cpu_service(c))
-            break;
+        if ((requests(c) || c->step || c->activity != CPU_ACTIVE)) {
+            x87_save(t); /* where others may look for it */
+            if (!cpu_service(c))
+                break;
+        }
         stats_lap(&t->stats, TIME_SERVICE);
         run_guarded(c);
     }

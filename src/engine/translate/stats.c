@@ -124,6 +124,7 @@ static void put_reasons(const struct out *o, const struct stats *s)
 {
     u64 count = UINT64_MAX;
     unsigned row = 0, shown = 0;
+    o->emit(o->opaque, "x87 state loaded", s->x87_loads);
     o->emit(o->opaque, "left to semantics: misaligned and other special cases", s->special);
     while (shown++ < ROWS_SHOWN && (row = next_row(s, count, row)) != INSN_COUNT) {
         char name[80];

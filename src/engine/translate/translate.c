@@ -124,12 +124,12 @@ static int attach(struct cpu *c, const struct engine_config *cfg, struct error *
     t->perf_map = cfg->perf_map;
     t->patience = cfg->check ? 0 : cfg->translate_after;
     stats_begin(&t->stats, cfg->timing);
+    glue_init_frame(c);
     int status = prepare(t, cfg, err);
     if (status) {
         release(t);
         return status;
     }
-    glue_init_frame(c);
     c->engine = t;
     c->kick = kick;
     t->listener = (struct mem_listener){.changed = map_changed, .code_written = code_written, .opaque = c};

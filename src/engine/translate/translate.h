@@ -44,6 +44,7 @@
 enum flavour {
     FLAVOUR_SSE = 1,  /* SSE instructions do not fault for CR0 and CR4 */
     FLAVOUR_AVX = 2,  /* nor do AVX ones */
+    FLAVOUR_X87 = 8,  /* x87 and MMX ones neither, and all x87 exceptions are masked */
     FLAVOUR_SLOW = 4, /* nothing is translated: alignment checks are on, or DF is 1 */
 };
 
@@ -57,6 +58,7 @@ struct block {
     u16 bytes;
     u8 count, mode, flavour;
     bool native, dead, runs_on; /* runs_on: the last instruction is no branch */
+    bool x87;                   /* has x87 or MMX instructions that come out as themselves */
     u8 runs;                    /* as a list, up to t->patience: then it is translated, if it can be */
     u8 misaligned;              /* accesses seen, up to UNALIGNED_MAX */
     u8 barren;                  /* faults after which there still was no window entry; or calls after which there was */
