@@ -226,7 +226,7 @@ struct cpu {
     const struct apic_ops *apic;
     void *apic_dev;
     void *engine;         /* the engine's own part */
-    u64 frame[56];        /* what the engine's emitted code reaches beside the state */
+    u64 frame[80];        /* what the engine's emitted code reaches beside the state */
     struct host_ram home; /* the memory of this struct, so that it can be mapped again elsewhere */
     /* `request` has got a bit: bring the owner out of guest code; NULL: it looks. Any thread */
     void (*kick)(struct cpu *c);

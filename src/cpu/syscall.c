@@ -38,6 +38,20 @@ static void enter(struct cpu *c, u16 cs, u16 ss, unsigned cpl, bool code64, u64 
     cs_set(c, &code, cpl, ip);
 }
 
+void cpu_syscall_segs(const struct cpu *c, struct cpu_seg *cs, struct cpu_seg *ss)
+{
+    u16 sel = (u16)(c->star >> 32);
+    *cs = flat_code(sel, 0, true);
+    *ss = flat_stack((u16)((sel & ~3u) + 8), 0);
+}
+
+void cpu_sysret_segs(const struct cpu *c, struct cpu_seg *cs, struct cpu_seg *ss)
+{
+    u16 sel = (u16)(c->star >> 48);
+    *cs = flat_code((u16)(sel + 16), 3, true);
+    *ss = flat_stack((u16)(sel + 8), 3);
+}
+
 /* The single-step trap after SYSCALL and SYSRET goes by TF as they leave it, not as they found it. */
 static void step_by_new_flags(struct cpu *c)
 {

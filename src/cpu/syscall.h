@@ -13,4 +13,8 @@ void cpu_sysret(struct cpu *c, unsigned width);
 void cpu_sysenter(struct cpu *c);
 void cpu_sysexit(struct cpu *c, unsigned width);
 
+/* CS and SS as SYSCALL leaves them, and as SYSRET to 64-bit code does. */
+void cpu_syscall_segs(const struct cpu *c, struct cpu_seg *cs, struct cpu_seg *ss);
+void cpu_sysret_segs(const struct cpu *c, struct cpu_seg *cs, struct cpu_seg *ss);
+
 #endif

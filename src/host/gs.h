@@ -8,5 +8,8 @@
 
 /* Below 2^47. Cheap where the thread has this base already. */
 void host_gs_set(u64 base);
+/* May user code set it with WRGSBASE? Who does so calls host_gs_forget before host_gs_set is called again. */
+bool host_gs_is_direct(void);
+void host_gs_forget(void);
 
 #endif

@@ -172,7 +172,8 @@ static void start_control(struct gen *g, struct start *s)
         s->cr4 |= CR4_UMIP;
     s->cr3 = g->p->space[0];
     s->xcr0 = isa_has(&g->o->features, FEAT_AVX) ? 7 : 3;
-    s->sfmask = RF_TF | RF_IF | RF_DF | RF_NT | (random_u64(g->r) & 0x8d5) | RF_AC;
+    u64 flags = one_in(g, 3) ? random_u64(g->r) : ~0ull; /* kernels mask all */
+    s->sfmask = RF_TF | RF_IF | RF_DF | RF_NT | (flags & 0x8d5) | RF_AC;
 }
 
 static void start_fp(struct gen *g, struct start *s)

@@ -158,9 +158,26 @@ static void other_ring(struct gen *g)
         emit_stack(g);
 }
 
+/* What the supervisor may access of the user's pages, for a while. */
+static void access_flag(struct gen *g)
+{
+    emit(g, insn_reg(one_in(g, 4) ? INSN_CLAC : INSN_STAC, 0, 0, false));
+    for (unsigned n = below(g, 3); n--;)
+        emit_any(g, one_in(g, 3) ? KIND_FAULT : KIND_MOVE);
+    if (!one_in(g, 3))
+        emit(g, insn_reg(INSN_CLAC, 0, 0, false));
+    emit_any(g, KIND_MOVE);
+}
+
 void item_ring(struct gen *g)
 {
-    switch (below(g, 8)) {
+    switch (below(g, 10)) {
+    case 8:
+    case 9:
+        if (g->ring0) {
+            access_flag(g);
+            break;
+        } /* fallthrough */
     case 0:
     case 1:
         other_ring(g);

@@ -10,12 +10,15 @@
 #include <signal.h>
 #undef REG_RIP
 
+#include <asm/prctl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -534,14 +537,104 @@ static void test_number_comes_back(void **state)
     expect(K, WRITE, AT_PAGES);
 }
 
+static u64 gs_base(void)
+{
+    u64 base = 0;
+    assert_int_equal(syscall(SYS_arch_prctl, ARCH_GET_GS, &base), 0);
+    return base;
+}
+
+/* A word of slots or jumps; the second is what one without memory is taken for, by whoever catches the fault. */
+static u64 word(u64 offset, bool (*is_empty)(struct windows *ws, u64 host_address), u64 empty)
+{
+    u64 v = 0;
+    arm();
+    if (guarded_load(gs_base() + offset, &v))
+        return v;
+    assert_int_equal(fault_address, gs_base() + offset);
+    assert_true(is_empty(ws, fault_address));
+    return empty;
+}
+
 static u64 slot_word(u32 slot)
 {
-    return gs_load(WIN_SLOT + 8 * slot);
+    return word(WIN_SLOT + 8 * (u64)slot, windows_slot_fault, MISS_SLOT);
 }
 
 static u64 jump_word(u64 target)
 {
-    return gs_load(WIN_JUMP + 8 * ((target & 0x1fff) | (target >> 47 & 1) << 13));
+    return word(WIN_JUMP + 8 * ((target & 0xffff) | (target >> 47 & 1) << 16), windows_jump_fault, MISS_JUMP);
+}
+
+/* The base of the present window's peer. */
+static u64 peer(enum mmu_index index)
+{
+    return gs_load(WIN_PEERS + 8 * (u64)index);
+}
+
+/* Windows of one space know each other, as soon as both were there, and forget each other when one is taken away. */
+static void test_peers(void **state)
+{
+    c->cr4 |= CR4_SMAP;
+    become(AS_KERNEL);
+    u64 kernel = gs_base();
+    assert_int_equal(peer(MMU_SUPER_SMAP), kernel);
+    assert_int_equal(peer(MMU_USER), 0);
+    assert_int_equal(peer(MMU_SUPER), 0);
+    become(AS_USER);
+    u64 user = gs_base();
+    assert_int_not_equal(user, kernel);
+    assert_int_equal(peer(MMU_USER), user);
+    assert_int_equal(peer(MMU_SUPER_SMAP), kernel);
+    become(AS_KERNEL_AC);
+    u64 open = gs_base();
+    assert_true(open != user && open != kernel);
+    assert_true(peer(MMU_USER) == user && peer(MMU_SUPER_SMAP) == kernel && peer(MMU_SUPER) == open);
+    become(AS_KERNEL);
+    assert_true(gs_base() == kernel && peer(MMU_USER) == user && peer(MMU_SUPER) == open);
+    /* Another space has nothing of these. */
+    load_cr3(1, false);
+    become(AS_USER);
+    assert_int_equal(peer(MMU_SUPER_SMAP), 0);
+    become(AS_KERNEL);
+    assert_true(peer(MMU_USER) != user && peer(MMU_SUPER) != open);
+    assert_true(peer(MMU_USER) != kernel && peer(MMU_USER) != 0);
+}
+
+/* Of all spaces there ever were: a peer stands for the same one. */
+static void test_peers_recycled(void **state)
+{
+    c->cr4 |= CR4_SMAP;
+    for (unsigned n = 0; n < 200; n++) {
+        load_cr3(n % SPACES, false);
+        become(AS_KERNEL);
+        u64 kernel = gs_base();
+        assert_true(peer(MMU_USER) == 0 && peer(MMU_SUPER) == 0);
+        become(n % 2 ? AS_USER : AS_KERNEL_AC);
+        u64 other = gs_base();
+        assert_int_equal(peer(MMU_SUPER_SMAP), kernel);
+        become(AS_KERNEL);
+        assert_int_equal(gs_base(), kernel);
+        assert_int_equal(peer(n % 2 ? MMU_USER : MMU_SUPER), other);
+    }
+}
+
+/* What is common to the supervisor's windows may be for another space by now. */
+static void test_peers_shared(void **state)
+{
+    c->cr4 |= CR4_SMAP | CR4_PCIDE;
+    load_cr3(0, false);
+    become(AS_KERNEL);
+    become(AS_USER);
+    assert_int_not_equal(peer(MMU_SUPER_SMAP), 0);
+    load_cr3(1, false);
+    become(AS_KERNEL);
+    load_cr3(0, true);
+    become(AS_USER);
+    assert_int_equal(peer(MMU_SUPER_SMAP), 0);
+    become(AS_KERNEL);
+    become(AS_USER);
+    assert_int_not_equal(peer(MMU_SUPER_SMAP), 0);
 }
 
 static void fetch(u64 linear)
@@ -944,6 +1037,9 @@ int main(void)
         TEST(test_recycling),
         cmocka_unit_test_setup_teardown(test_recycling, setup_small, teardown),
         TEST(test_renumber),
+        TEST(test_peers),
+        TEST(test_peers_recycled),
+        TEST(test_peers_shared),
         TEST(test_number_comes_back),
         TEST(test_code),
         TEST(test_code_large),

@@ -42,20 +42,21 @@ static ALWAYS_INLINE bool run_block(struct cpu *c, struct interp *e, struct bloc
     return false;
 }
 
-static bool same_page(const struct block *a, const struct block *b)
+static bool same_page(u64 a, u64 b)
 {
-    return (((u64)a->host ^ (u64)b->host) & MEM_PAGE_MASK) == 0;
+    return ((a ^ b) & MEM_PAGE_MASK) == 0;
 }
 
 /*
  * Remembers where a block goes on. Within one page no look-up is needed the next time: the page is mapped, or the block
  * would not have been reached; mode and segment are as they were; and the distance is the same at whatever address the
- * page shows.
+ * page shows. One page of the host is not enough: at another of its linear addresses, rights may be others.
  */
-static void link_block(struct block *from, bool jumped, u64 distance, struct block *to)
+static void link_block(struct block *from, bool jumped, u64 start, u64 rip, struct block *to)
 {
-    if (from->near && !from->crosses && to->host && !to->crosses && same_page(from, to))
-        from->link[jumped] = (struct link){.distance = distance, .to = to};
+    if (from->near && !from->crosses && to->host && !to->crosses && same_page((u64)from->host, (u64)to->host) &&
+        same_page(start, rip))
+        from->link[jumped] = (struct link){.distance = rip - start, .to = to};
 }
 
 /* Follows the links until there is none, a request comes, or a block is not what it was. */
@@ -88,7 +89,7 @@ static NOINLINE void run_blocks(struct cpu *c, struct interp *e)
             return;
         b = block_find(c, e);
         if (epoch == e->epoch)
-            link_block(last, jumped, c->gpr[REG_RIP] - start, b);
+            link_block(last, jumped, start, c->gpr[REG_RIP], b);
     }
 }
 

@@ -119,6 +119,12 @@ unsigned emit_jrcxz_hole(struct emit *e)
     return put_hole(e, (const u8[]){OP_JRCXZ}, 1, 1, 0);
 }
 
+unsigned emit_lea_hole(struct emit *e, unsigned reg)
+{
+    emit_mem(e, INSN_LEA_Gv_M, reg, (struct insn_ea){.base = REG_RIP, .index = REG_ZERO}, true);
+    return e->len - 4;
+}
+
 void emit_aim(struct emit *e, unsigned hole, u64 target)
 {
     i64 distance = (i64)(target - (e->run + hole + 4));

@@ -66,6 +66,8 @@ void emit_jmp(struct emit *e, u64 target);
 unsigned emit_jmp_hole(struct emit *e);
 unsigned emit_jcc_hole(struct emit *e, unsigned cc);
 unsigned emit_jrcxz_hole(struct emit *e);
+/* lea r64, [rip + hole]: the address that the hole is bound to. */
+unsigned emit_lea_hole(struct emit *e, unsigned reg);
 void emit_bind(struct emit *e, unsigned hole);       /* 32 bits */
 void emit_bind_short(struct emit *e, unsigned hole); /* 8 bits */
 void emit_aim(struct emit *e, unsigned hole, u64 target);

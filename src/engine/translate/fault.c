@@ -65,9 +65,6 @@ static bool is_clean(const struct block *b, const struct place *p)
 
 static bool on_access(struct translator *t, struct trap *trap, const struct block *b)
 {
-    /* A part of the window's table that is not there yet is made now; the code then finds the entry empty. */
-    if (trap->address && windows_table_fault(t->windows, trap->address))
-        return true;
     struct place p = place_of(b, trap->pc);
     if (p.none && b->loop && p.off >= b->loop && p.off < b->loop_at[0]) { /* there is no room for it: no loop */
         trap->pc = b->check + b->loop_give_up;
@@ -76,6 +73,23 @@ static bool on_access(struct translator *t, struct trap *trap, const struct bloc
     if (p.none || p.n == b->count)
         return false;
     leave(t, trap, GLUE_FAULT, (u64)b->id * BLOCK_MAX + p.n);
+    return true;
+}
+
+/* Parts of windows that have no memory yet. Of a table, it is made now, and the code then finds the entry empty; a slot
+ * or jump is taken for empty. */
+static bool on_window(struct translator *t, struct trap *trap)
+{
+    if (!trap->address)
+        return false;
+    if (windows_table_fault(t->windows, trap->address))
+        return true;
+    if (windows_slot_fault(t->windows, trap->address))
+        trap->pc = t->glue.exit_link;
+    else if (windows_jump_fault(t->windows, trap->address))
+        trap->pc = t->glue.exit_indirect;
+    else
+        return false;
     return true;
 }
 
@@ -106,9 +120,13 @@ bool translate_trap(void *opaque, struct trap *trap)
 {
     struct translator *t = opaque;
     /* Elsewhere the tables of blocks may be half changed. */
-    const struct block *b = code_holds(t->area, trap->pc) ? block_by_code(t, trap->pc) : NULL;
+    bool code = code_holds(t->area, trap->pc);
+    const struct block *b = code ? block_by_code(t, trap->pc) : NULL;
     switch (trap->kind) {
     case TRAP_ACCESS:
+        if (code && on_window(t, trap))
+            return true;
+        return b && on_access(t, trap, b);
     case TRAP_ARITHMETIC:
     case TRAP_ILLEGAL:
         return b && on_access(t, trap, b);

@@ -12,11 +12,13 @@
 #include <cpuid.h>
 
 #include "engine/translate/emit.h"
+#include "engine/translate/ring.h"
+#include "engine/translate/tsc.h"
 
 enum { ARG_CPU = HOST_DI, ARG_HOST = HOST_SI };
 enum { CC_NZ = 5, CC_Z = 4 };
 #define XINUSE_AVX      4
-#define GLUE_BYTES      2048
+#define GLUE_BYTES      4096
 #define CALLEE_SAVED(M) M(3) M(5) M(12) M(13) M(14) M(15)
 #define OVERFLOW_IF_ONE 0x7f
 
@@ -159,6 +161,8 @@ int glue_make(struct glue *g, struct code_area *area, struct error *err)
     g->exit_link = make_exit_with(&e, GLUE_LINK, g->exit_common);
     g->exit_indirect = make_exit_with(&e, GLUE_INDIRECT, g->exit_common);
     g->exit_dead = make_exit_with(&e, GLUE_DEAD, g->exit_common);
+    ring_make(g, &e);
+    tsc_make(g, &e);
     g->end = emit_here(&e);
     if (!e.ok || !code_add(area, buf, e.len))
         return error_set(err, -ENOMEM, "the code cache is too small");
@@ -179,9 +183,12 @@ void glue_init_frame(struct cpu *c)
     c->frame[FRAME_MASK_IF] = RF_IF;
     c->frame[FRAME_MASK_NOT_IF] = ~(u64)RF_IF;
     c->frame[FRAME_MASK_AC] = RF_AC;
+    c->frame[FRAME_MASK_NOT_AC] = ~RF_AC;
+    c->frame[FRAME_MASK_NOT_ARITH] = ~(u64)FL_OSZAPC;
     c->frame[FRAME_MASK_AH_FLAGS] = 0xd500;
     c->frame[FRAME_MASK_FLAGS] = 0xd5;
     c->frame[FRAME_MASK_OF] = FL_OF;
+    c->frame[FRAME_MASK_FSGSBASE] = CR4_FSGSBASE;
     c->frame[FRAME_MASK_PUSHED] = ~(u64)(RF_RF | RF_VM);
     c->frame[FRAME_MASK_OFFSET] = 0xfff;
     c->frame[FRAME_MASK_CROSS] = 0x1000;
@@ -190,4 +197,5 @@ void glue_init_frame(struct cpu *c)
     c->frame[FRAME_MASK_JUMP] = WIN_JUMP_MASK;
     c->frame[FRAME_UPPER] = 1;
     c->frame[FRAME_X87_AWAY] = 1;
+    tsc_init_frame(c);
 }

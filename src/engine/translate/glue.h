@@ -41,6 +41,8 @@ struct glue {
     /* Host addresses. All run with the guest's registers in place and leave. */
     u64 exit_call, exit_link, exit_indirect, exit_dead; /* HOST_T: the argument */
     u64 exit_common;                                    /* frame words set already */
+    u64 syscall, sysret;                                /* ring.h */
+    u64 tsc;                                            /* tsc.h */
     u64 enter;                                          /* enum glue_reason (*)(struct cpu *c, const void *host) */
     u64 begin, end; /* while the program counter is in here, guest state is on its way between memory and registers */
 };

@@ -99,7 +99,8 @@ void lower_insn(struct lower *l, const struct insn *i)
     l->b->at[l->n] = l->b->commit[l->n] = (u16)len;
     struct link before[2] = {l->b->link[0], l->b->link[1]};
     bool allowed = !(l->b->forced >> l->n & 1) && (!l->t->check || check_allows(i));
-    if (allowed && copies(l, i) && (lower_flow(l, i) || lower_system(l, i) || lower_x87(l, i) || lower_copy(l, i)))
+    if (allowed && copies(l, i) &&
+        (lower_flow(l, i) || lower_system(l, i) || lower_ring(l, i) || lower_x87(l, i) || lower_copy(l, i)))
         return;
     l->e.len = len;
     l->cold_count = cold;

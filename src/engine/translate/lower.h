@@ -85,6 +85,8 @@ void lower_x87_check(struct lower *l);
 void lower_address_at_t2(struct lower *l, unsigned size, bool exact);
 /* On with the next if HOST_T is 0, else this instruction is left to its semantics. Keeps flags. */
 void lower_require_zero(struct lower *l);
+/* The same if the register holds a canonical address. Clobbers HOST_T. */
+void lower_require_canonical(struct lower *l, unsigned reg);
 /* lower_loop.c: the block's instructions are made, and come back to `entry` (an offset): once more for turns that stay
  * within the pages of the last one. */
 void lower_turns(struct lower *l, unsigned entry);
@@ -94,6 +96,8 @@ void lower_insn(struct lower *l, const struct insn *i);
 bool lower_string(struct lower *l, const struct insn *i);
 /* lower_system.c */
 bool lower_system(struct lower *l, const struct insn *i);
+/* lower_ring.c */
+bool lower_ring(struct lower *l, const struct insn *i);
 /* lower_flow.c: stack and branches. False: not one of them, or not possible. */
 bool lower_flow(struct lower *l, const struct insn *i);
 /* Goes on at the guest address `target`, by link[which]. */

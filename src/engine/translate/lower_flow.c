@@ -145,10 +145,10 @@ static void note_source(struct lower *l)
     emit_gs_imm(&l->e, FRAME_AT(FRAME_FROM), (i32)(l->b->id * BLOCK_MAX + l->n));
 }
 
-/* All of bits 63:47 are the same: gathered and counted up by one, only bit 0 may be left. Clobbers HOST_T. */
-static void require_canonical(struct lower *l)
+/* All of bits 63:47 are the same: gathered and counted up by one, only bit 0 may be left. */
+void lower_require_canonical(struct lower *l, unsigned reg)
 {
-    pext(l, HOST_T, HOST_T, FRAME_MASK_CANONICAL);
+    pext(l, HOST_T, reg, FRAME_MASK_CANONICAL);
     emit_mem(&l->e, INSN_LEA_Gv_M, HOST_T, (struct insn_ea){.base = HOST_T, .index = REG_ZERO, .disp = 1}, false);
     pext(l, HOST_T, HOST_T, FRAME_MASK_CARRY);
     lower_require_zero(l);
@@ -229,7 +229,7 @@ static bool lower_call_indirect(struct lower *l, const struct insn *i)
     if (!load_target(l, i))
         return false;
     emit_gs(&l->e, INSN_MOV_Ev_Gv, HOST_T, FRAME_AT(FRAME_TEMP));
-    require_canonical(l);
+    lower_require_canonical(l, HOST_T);
     if (!push_imm(l, block_next_rip(l->b, i)))
         return false;
     emit_gs(&l->e, INSN_MOV_Gv_Ev, HOST_T, FRAME_AT(FRAME_TEMP));

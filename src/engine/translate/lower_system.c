@@ -112,11 +112,20 @@ static bool lower_swapgs(struct lower *l, const struct insn *i)
 
 static bool lower_mov_from_sreg(struct lower *l, const struct insn *i)
 {
-    if (i->mem || i->opsize == 2 || i->reg >= SEG_COUNT)
+    if (i->mem || i->reg >= SEG_COUNT)
         return false;
     int host = lower_host(i->rm);
-    load(l, INSN_MOVZX_Gv_Ew, host < 0 ? HOST_T : (unsigned)host,
-         offsetof(struct cpu, seg) + i->reg * sizeof(struct cpu_seg) + offsetof(struct cpu_seg, sel));
+    size_t at = offsetof(struct cpu, seg) + i->reg * sizeof(struct cpu_seg) + offsetof(struct cpu_seg, sel);
+    if (i->opsize == 2 && host < 0)
+        return false;
+    if (i->opsize == 2) { /* the rest of the register stays */
+        struct insn move = insn_gs(INSN_MOV_Gv_Ev, (unsigned)host, REG_ZERO, (i32)(WIN_CPU + at), false);
+        move.opsize = 2;
+        move.prefix66 = 1;
+        emit_insn(&l->e, move);
+        return true;
+    }
+    load(l, INSN_MOVZX_Gv_Ew, host < 0 ? HOST_T : (unsigned)host, at);
     lower_commit(l);
     if (host < 0)
         lower_store(l, i->rm, HOST_T);
@@ -140,13 +149,61 @@ static bool lower_mov_from_cr(struct lower *l, const struct insn *i)
     return true;
 }
 
-/* Kernels do so on each entry, where it changes nothing: only then there is nothing to do. */
-static bool lower_clac(struct lower *l, const struct insn *i)
+/* FSGSBASE: CR4 allows it, or they are #UD. */
+static void require_fsgsbase(struct lower *l)
 {
-    require_byte_zero(l, offsetof(struct cpu, cpl));
-    emit_gs(&l->e, INSN_MOV_Gv_Ev, HOST_T, CPU_AT(rflags));
-    bits_by(l, INSN_PEXT_Gy_By_Ey, HOST_T, HOST_T, FRAME_MASK_AC);
+    emit_gs(&l->e, INSN_MOV_Gv_Ev, HOST_T, CPU_AT(cr4));
+    bits_by(l, INSN_PEXT_Gy_By_Ey, HOST_T, HOST_T, FRAME_MASK_FSGSBASE);
+    lea(l, HOST_T, HOST_T, REG_ZERO, -1);
     lower_require_zero(l);
+}
+
+static i32 base_at(const struct insn *i)
+{
+    unsigned seg = i->row == INSN_RDFSBASE_Ry || i->row == INSN_WRFSBASE_Ry ? SEG_FS : SEG_GS;
+    return CPU_AT(seg) + (i32)(seg * sizeof(struct cpu_seg) + offsetof(struct cpu_seg, base));
+}
+
+static bool lower_read_base(struct lower *l, const struct insn *i)
+{
+    int host = lower_host(i->rm);
+    unsigned to = host < 0 ? HOST_T : (unsigned)host;
+    require_fsgsbase(l);
+    lower_commit(l);
+    emit_insn(&l->e, insn_gs(INSN_MOV_Gv_Ev, to, REG_ZERO, base_at(i), i->opsize == 8));
+    if (host < 0)
+        lower_store(l, i->rm, HOST_T);
+    return true;
+}
+
+static bool lower_write_base(struct lower *l, const struct insn *i)
+{
+    int host = lower_host(i->rm);
+    unsigned seg = i->row == INSN_WRFSBASE_Ry ? SEG_FS : SEG_GS;
+    require_fsgsbase(l);
+    if (host < 0)
+        lower_load(l, i->rm, HOST_T2);
+    emit_reg(&l->e, INSN_MOV_Gv_Ev, HOST_T2, host < 0 ? HOST_T2 : (unsigned)host, i->opsize == 8);
+    lower_require_canonical(l, HOST_T2);
+    lower_commit(l);
+    emit_gs(&l->e, INSN_MOV_Ev_Gv, HOST_T2, base_at(i));
+    emit_gs(&l->e, INSN_MOV_Ev_Gv, HOST_T2, CPU_AT(seg_base) + 8 * (i32)seg);
+    return true;
+}
+
+/* Any privilege may, as long as CR4 says so; else it depends. */
+static bool lower_rdtsc(struct lower *l, const struct insn *i)
+{
+    emit_gs(&l->e, INSN_MOV_Gv_Ev, HOST_T, CPU_AT(cr4));
+    bits_by(l, INSN_PEXT_Gy_By_Ey, HOST_T, HOST_T, FRAME_MASK_TSD);
+    lower_require_zero(l);
+    emit_mov_imm(&l->e, HOST_T, (u64)l->b->id * BLOCK_MAX + l->n);
+    unsigned back = emit_lea_hole(&l->e, HOST_T2);
+    lower_commit(l);
+    emit_jmp(&l->e, l->t->glue.tsc);
+    emit_bind(&l->e, back);
+    if (i->row == INSN_RDTSCP)
+        load(l, INSN_MOV_Gv_Ev, HOST_CX, offsetof(struct cpu, tsc_aux));
     return true;
 }
 
@@ -212,7 +269,9 @@ bool lower_system(struct lower *l, const struct insn *i)
         {INSN_SWAPGS, INSN_SWAPGS, lower_swapgs},
         {INSN_MOV_RvMw_Sw, INSN_MOV_RvMw_Sw, lower_mov_from_sreg},
         {INSN_MOV_Ry_Cy, INSN_MOV_Ry_Cy, lower_mov_from_cr},
-        {INSN_CLAC, INSN_CLAC, lower_clac},
+        {INSN_RDTSC, INSN_RDTSCP, lower_rdtsc},
+        {INSN_RDFSBASE_Ry, INSN_RDGSBASE_Ry, lower_read_base},
+        {INSN_WRFSBASE_Ry, INSN_WRGSBASE_Ry, lower_write_base},
         {INSN_CLD, INSN_CLD, lower_cld},
         {INSN_PAUSE, INSN_PAUSE, lower_pause},
         {INSN_STOSB, INSN_STOSQ, lower_string},

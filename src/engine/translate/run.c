@@ -14,6 +14,7 @@
 #include "cpu/segment.h"
 #include "cpu/world.h"
 #include "engine/translate/check.h"
+#include "engine/translate/ring.h"
 #include "engine/translate/x87.h"
 
 static ALWAYS_INLINE u32 requests(const struct cpu *c)
@@ -47,6 +48,7 @@ static bool run_insn(struct translator *t, struct block *b, unsigned n)
         x87_save(t);
     i->fn(c, i);
     c->insns++;
+    ring_note(t, i);
     return c->cur != NULL;
 }
 
@@ -309,6 +311,12 @@ static void run_indirect(struct translator *t, u64 target)
     windows_set_jump(t->windows, target, to->check);
 }
 
+/* By its operands: else its code has other reasons to leave it to semantics. */
+static bool accesses_memory(const struct insn *i)
+{
+    return i->mem || isa_rows[i->row].treat != TREAT_HELPER;
+}
+
 /* Instruction n of b left to be carried out here; or all of b did, to have x87 state loaded. */
 static void run_called(struct translator *t, struct block *b, unsigned n)
 {
@@ -322,7 +330,8 @@ static void run_called(struct translator *t, struct block *b, unsigned n)
     }
     if (!(b->calls >> n & 1)) {
         t->stats.special++;
-        block_misaligned(t, b, n);
+        if (accesses_memory(&b->insn[n]))
+            block_misaligned(t, b, n);
     }
     run_calls(t, b, n);
 }
@@ -345,6 +354,7 @@ static void run_translated(struct translator *t)
     windows_select(t->windows);
     stats_lap(&t->stats, TIME_SEMANTICS);
     enum glue_reason reason = t->check ? check_enter(t, host) : glue_enter(&t->glue, c, host);
+    ring_settle(t);
     stats_lap(&t->stats, TIME_CODE);
     u64 arg = c->frame[FRAME_ARG];
     switch (reason) {
@@ -469,6 +479,7 @@ enum engine_exit translate_run(struct cpu *c)
         stats_lap(&t->stats, TIME_SEMANTICS);
         if ((requests(c) || c->step || c->activity != CPU_ACTIVE)) {
             x87_save(t); /* where others may look for it */
+            ring_forget(c);
             if (!cpu_service(c))
                 break;
         }

@@ -46,8 +46,6 @@ static struct half *private_half(const struct windows *ws, const struct window *
 {
     struct half_where at;
     where_private(ws, w, side, &at);
-    if (!host_piece_open(at.slots, HALF_SLOTS * 8) || !host_piece_open(at.jumps, HALF_JUMPS * 8))
-        return NULL;
     return half_create(&at);
 }
 
@@ -94,6 +92,11 @@ static void window_destroy(const struct windows *ws, struct window *w)
     *w = (struct window){.key = KEY_NONE};
 }
 
+static u64 *peers_of(const struct window *w)
+{
+    return (u64 *)(void *)(w->base + WIN_PEERS);
+}
+
 static bool window_create(const struct windows *ws, struct window *w, bool supervisor)
 {
     const struct host_ram *home = &ws->cpu->home;
@@ -101,7 +104,8 @@ static bool window_create(const struct windows *ws, struct window *w, bool super
     if (!w->base)
         return false;
     u8 *cpu = w->base + WIN_CPU;
-    bool ok = host_piece_share(cpu, home->size, home->fd, 0) && host_piece_open(cpu, home->size);
+    bool ok = host_piece_share(cpu, home->size, home->fd, 0) && host_piece_open(cpu, home->size) &&
+              host_piece_open(peers_of(w), MEM_PAGE_SIZE);
     w->half[0] = ok ? private_half(ws, w, 0) : NULL;
     if (w->half[0])
         ok = supervisor ? share_half(ws, w) : (w->half[1] = private_half(ws, w, 1)) != NULL;
@@ -109,6 +113,40 @@ static bool window_create(const struct windows *ws, struct window *w, bool super
         return true;
     window_destroy(ws, w);
     return false;
+}
+
+/* ---- Peers ---- */
+
+static void unlink_peer(struct window *w, const struct window *gone)
+{
+    for (unsigned index = 0; index < MMU_INDEXES; index++) {
+        if (peers_of(w)[index] == (u64)gone->base)
+            peers_of(w)[index] = 0;
+    }
+}
+
+/* The window is about to stand for something else: nobody may come to it as a peer, nor from it. */
+static void unlink_window(struct windows *ws, struct window *gone)
+{
+    for (struct window *w = ws->pool; w < ws->pool + POOL_MAX; w++) {
+        if (w->base)
+            unlink_peer(w, gone);
+    }
+    for (unsigned index = 0; index < MMU_INDEXES; index++)
+        peers_of(gone)[index] = 0;
+}
+
+/* Windows for the same space as w's, w among them, know w and are known to it. */
+static void link_peers(struct windows *ws, struct window *w)
+{
+    /* What the supervisor's have in common is for another space: it must be selected. */
+    bool usable = ws->shared_asid == w->key >> 2;
+    for (struct window *p = ws->pool; p < ws->pool + POOL_MAX; p++) {
+        if (!p->base || p->key == KEY_NONE || p->key >> 2 != w->key >> 2)
+            continue;
+        peers_of(w)[p->key & 3] = p->seen && !usable ? 0 : (u64)p->base;
+        peers_of(p)[w->key & 3] = w->seen && !usable ? 0 : (u64)w->base;
+    }
 }
 
 /* ---- Choosing a window ---- */
@@ -140,6 +178,7 @@ static struct window *window_take(struct windows *ws, bool supervisor)
     if (!dead && absent && window_create(ws, absent, supervisor))
         return absent;
     struct window *w = dead ? dead : oldest;
+    unlink_window(ws, w);
     half_reset(w->half[0]);
     if (!supervisor)
         half_reset(w->half[1]);
@@ -170,6 +209,7 @@ static NOINLINE void select_other(struct windows *ws, u64 key)
         ws->shared_asid = asid;
     }
     w->stamp = ++ws->clock;
+    link_peers(ws, w);
     ws->current = w;
     ws->key = key;
     ws->stats.selects++;
@@ -181,6 +221,12 @@ void windows_select(struct windows *ws)
     if (unlikely(key != ws->key))
         select_other(ws, key);
     host_gs_set((u64)ws->current->base);
+}
+
+void windows_moved(struct windows *ws)
+{
+    host_gs_forget();
+    windows_select(ws);
 }
 
 /* ---- The whole ---- */
@@ -201,13 +247,14 @@ static void set_limits(struct windows *ws)
 
 void windows_limit(struct windows *ws, u64 bytes)
 {
-    unsigned pool = (unsigned)clamp(bytes / 2 / (2 * HALF_BYTES), 3, ws->user_max + ws->super_max);
+    unsigned pool = (unsigned)clamp(bytes / 2 / HALF_BYTES, 3, ws->user_max + ws->super_max);
     ws->user_max = pool / 3;
     ws->super_max = pool - ws->user_max;
     ws->pieces_max = clamp((bytes - bytes / 2) / CHUNK_BYTES, PIECES_MIN, ws->pieces_max);
 }
 
-_Static_assert(PIECES_MIN *CHUNK_BYTES + 7 * HALF_BYTES <= WINDOWS_LEAST, "WINDOWS_LEAST");
+/* Words are used in the lower half of user windows, and in the shared one. */
+_Static_assert(PIECES_MIN *CHUNK_BYTES + 4 * HALF_BYTES <= WINDOWS_LEAST, "WINDOWS_LEAST");
 
 static bool make_parts(struct windows *ws)
 {
@@ -259,13 +306,12 @@ void windows_destroy(struct windows *ws)
     free(ws);
 }
 
-/* Each window has a user half; a user window the other half, too. */
 u64 windows_bytes(const struct windows *ws)
 {
-    u64 bytes = count_chunks(ws, false) * CHUNK_BYTES + HALF_BYTES;
-    for (const struct window *w = ws->pool; w < ws->pool + POOL_MAX; w++) {
-        if (w->base)
-            bytes += (w->seen ? 1 : 2) * HALF_BYTES;
+    u64 bytes = count_chunks(ws, false) * CHUNK_BYTES;
+    for (u64 n = 0; n <= HALF_SHARED; n++) {
+        const struct half *h = half_by_number(ws, n);
+        bytes += h ? HALF_TAKES(h) : 0;
     }
     return bytes;
 }

@@ -19,6 +19,9 @@
  * and dropped when another address space is selected. Nor on EFLAGS.AC: with SMAP on, pages that user code may access
  * are left out. A user window's kernel half is its own.
  *
+ * Peers: windows of one address space know each other's bases, so that translated code can change to another privilege
+ * (ring.h).
+ *
  * Threads: a processor's windows belong to its owner, and to others in exclusive sections only.
  */
 #ifndef ENGINE_TRANSLATE_WINDOW_H
@@ -41,6 +44,10 @@ void windows_limit(struct windows *ws, u64 bytes);
  * Cheap when nothing changed. */
 void windows_select(struct windows *ws);
 
+/* What the processor's state says has changed by translated code, which gave gs the base of a peer: as windows_select.
+ */
+void windows_moved(struct windows *ws);
+
 /* After an access of `linear` was done the slow way: copies what the software TLB has for its page into the current
  * window. Nothing happens if it has no tag, or for memory that is not RAM. */
 void windows_fill(struct windows *ws, u64 linear);
@@ -48,9 +55,13 @@ void windows_fill(struct windows *ws, u64 linear);
 /* Does the current window let an access of this byte through? */
 bool windows_allow(const struct windows *ws, u64 linear, bool write);
 
-/* The host faulted at this address: true if it lies in the current window's table, whose part there is mapped (and
+/* The host faulted at this address: true if it lies in a window's table, whose part there is mapped (and
  * empty) now. Async-signal-safe. */
 bool windows_table_fault(struct windows *ws, u64 host_address);
+/* The host faulted at this address: true if it is one of a window's slots (jumps), which has no memory yet and is to be
+ * taken for empty. */
+bool windows_slot_fault(struct windows *ws, u64 host_address);
+bool windows_jump_fault(struct windows *ws, u64 host_address);
 /* True if the address lies in the guard page. */
 bool windows_is_guard(const struct windows *ws, u64 host_address);
 

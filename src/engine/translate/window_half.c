@@ -3,9 +3,10 @@
  */
 #include "engine/translate/window_half.h"
 
-#define WORD_SET   BIT64(63)
-#define WORD_LOCAL BIT64(62)
-#define WORD_PAGE  (HALF_PAGES - 1)
+#define WORD_SET   BIT(31)
+#define WORD_LOCAL BIT(30)
+/* Of the page's number. Targets whose pages differ in the rest only are dropped together, which is no harm. */
+#define WORD_PAGE  (WORD_LOCAL - 1u)
 
 /* log2 of how many pages go at once. */
 enum { SPAN_PAGE = 0, SPAN_LARGE = 10, SPAN_HUGE = 18, SPAN_ALL = 35 };
@@ -38,14 +39,35 @@ static u64 word_empty(const struct half *h, u32 word)
     return word < HALF_SLOTS ? h->at.miss_slot : h->at.miss_jump;
 }
 
+static void fill_words(struct half *h, u32 chunk)
+{
+    u32 first = chunk * WORD_CHUNK;
+    for (u32 n = first; n < first + WORD_CHUNK; n++)
+        *word_at(h, n) = word_empty(h, n);
+    h->word_chunk[chunk] = 1;
+    h->word_chunks++;
+}
+
+static bool open_words(struct half *h, u32 chunk)
+{
+    if (h->word_chunk[chunk])
+        return true;
+    if (!host_piece_open(word_at(h, chunk * WORD_CHUNK), WORD_CHUNK * 8))
+        return false;
+    fill_words(h, chunk);
+    return true;
+}
+
+_Static_assert(HALF_SLOTS % WORD_CHUNK == 0 && HALF_JUMPS % WORD_CHUNK == 0, "a chunk is of one kind");
+
 struct half *half_create(const struct half_where *at)
 {
     struct half *h = host_table_alloc(sizeof(*h));
     if (!h)
         return NULL;
     h->at = *at;
-    for (u32 n = 0; n < HALF_WORDS; n++)
-        *word_at(h, n) = word_empty(h, n);
+    for (u32 n = 0; at->ram && n < WORD_CHUNKS; n++)
+        fill_words(h, n);
     return h;
 }
 
@@ -141,6 +163,7 @@ void half_redirect_all(struct half *h, u64 from, u64 to)
 
 static u64 hash_bit(u64 page)
 {
+    page &= WORD_PAGE;
     return (page ^ page >> 12 ^ page >> 24) % (HASH_WORDS * 64);
 }
 
@@ -156,7 +179,9 @@ static bool hash_has(const struct half *h, u64 page)
 
 void half_set_word(struct half *h, u32 word, u64 page, u64 code, unsigned facts)
 {
-    u64 old = h->target[word], new = WORD_SET | page | (is_local(h, facts) ? WORD_LOCAL : 0);
+    u32 old = h->target[word], new = WORD_SET | (u32)(page & WORD_PAGE) | (is_local(h, facts) ? WORD_LOCAL : 0);
+    if (!open_words(h, word / WORD_CHUNK))
+        return;
     note_size(h, page, facts);
     if (!old)
         h->word[h->words++] = word;

@@ -2,7 +2,8 @@
  * A half of a window (window.h): the 2^35 pages with bit 47 clear, or those with it set. Its part of the table, and its
  * slots and jumps. Internal to window*.c.
  *
- * The table is made of chunks, which get memory when they are first needed. Invariants:
+ * The table is made of chunks, which get memory when they are first needed; so are a private half's slots and jumps
+ * (who comes to one that has none is led where an empty word leads: fault.c). Invariants:
  *   - a chunk that has memory holds a valid entry, perhaps the empty one, for each of its pages;
  *   - only chunks with CHUNK_MAPPED are looked into;
  *   - every page with an entry is in one of the logs, or that log is full;
@@ -22,6 +23,8 @@
 #define HALF_SLOTS  (WIN_SLOTS / 2)
 #define HALF_JUMPS  (WIN_JUMPS / 2)
 #define HALF_WORDS  (HALF_SLOTS + HALF_JUMPS) /* slots, then jumps */
+#define WORD_CHUNK  8192u
+#define WORD_CHUNKS (HALF_WORDS / WORD_CHUNK)
 #define CHUNK_PAGES 2048u
 #define CHUNK_BYTES (CHUNK_PAGES * 8)
 #define HALF_CHUNKS (HALF_PAGES / CHUNK_PAGES)
@@ -59,17 +62,22 @@ struct half {
     struct half_log local; /* shared: what depends on the address space */
     u32 words, local_words;
     u32 word[HALF_WORDS];
-    u64 target[HALF_WORDS];            /* WORD_SET, WORD_LOCAL and the page of the target */
+    u32 target[HALF_WORDS];            /* WORD_SET, WORD_LOCAL and the target's page, but for its upper bits */
+    u8 word_chunk[WORD_CHUNKS];        /* 1: has memory */
+    u32 word_chunks;                   /* how many have */
     u64 hash[HASH_WORDS];              /* bits of pages that are targets */
     u8 huge[HALF_CHUNKS / GIB_CHUNKS]; /* something in this GiB came from a page of 1 GiB */
     u8 chunk[HALF_CHUNKS];             /* enum half_chunk */
 };
 
-/* Memory that one takes beside its chunks, when all its words are in use: those, and the struct but for the flags of
- * chunks, of which few are touched. */
-#define HALF_BYTES (HALF_WORDS * 8 + sizeof(struct half) - HALF_CHUNKS)
+/* Memory that one takes beside its chunks: the struct but for what is there for each chunk or word, of which few may be
+ * touched; and for words. */
+#define HALF_FIXED    (sizeof(struct half) - HALF_CHUNKS - HALF_WORDS * 8)
+#define WORD_BYTES    16u /* the word, its place in `word` and `target` */
+#define HALF_BYTES    (HALF_FIXED + HALF_WORDS * WORD_BYTES)
+#define HALF_TAKES(h) (HALF_FIXED + (h)->word_chunks * WORD_CHUNK * WORD_BYTES)
 
-/* All words are filled with `miss`. NULL when out of memory. */
+/* A shared half's words are there and empty. NULL when out of memory. */
 struct half *half_create(const struct half_where *at);
 void half_destroy(struct half *h);
 

@@ -85,9 +85,35 @@ static bool chunk_see(struct windows *ws, struct window *w, u64 chunk)
     return true;
 }
 
+/* The window that has this address: not always ws->current, which may be behind (ring.h). */
+static struct window *window_with(struct windows *ws, u64 host_address)
+{
+    for (struct window *w = ws->pool; w < ws->pool + POOL_MAX; w++) {
+        if (w->base && host_address - (u64)w->base < WIN_SIZE)
+            return w;
+    }
+    return NULL;
+}
+
+static bool is_in_part(struct windows *ws, u64 host_address, u64 offset, u64 size)
+{
+    const struct window *w = window_with(ws, host_address);
+    return w && host_address - (u64)w->base - offset < size;
+}
+
+bool windows_slot_fault(struct windows *ws, u64 host_address)
+{
+    return is_in_part(ws, host_address, WIN_SLOT, WIN_SLOTS * 8);
+}
+
+bool windows_jump_fault(struct windows *ws, u64 host_address)
+{
+    return is_in_part(ws, host_address, WIN_JUMP, WIN_JUMPS * 8);
+}
+
 bool windows_table_fault(struct windows *ws, u64 host_address)
 {
-    struct window *w = ws->current;
+    struct window *w = window_with(ws, host_address);
     u64 off = w ? host_address - (u64)w->base - WIN_TABLE : ~0ull;
     if (off >= WIN_PAGES * 8)
         return false;

@@ -1,0 +1,116 @@
+/*
+ * Changes of privilege (engine/translate/ring.h).
+ */
+#include "base/bits.h"
+#include "cpu/mmu.h"
+#include "engine/translate/lower.h"
+#include "host/gs.h"
+
+static void bits_by(struct lower *l, enum isa_row_id row, unsigned to, unsigned from, enum frame_word mask)
+{
+    struct insn i = insn_gs(row, to, REG_ZERO, FRAME_AT(mask), true);
+    i.vvvv = (u8)from;
+    emit_insn(&l->e, i);
+}
+
+static void require_supervisor(struct lower *l)
+{
+    emit_insn(&l->e, insn_gs(INSN_MOVZX_Gv_Eb, HOST_T, REG_ZERO, CPU_AT(cpl), false));
+    lower_require_zero(l);
+}
+
+/* HOST_T = the peer's base; the instruction is left to its semantics if there is none. */
+static void find_peer(struct lower *l, enum mmu_index index)
+{
+    emit_gs(&l->e, INSN_MOV_Gv_Ev, HOST_T, WIN_PEERS + 8 * (i32)index);
+    unsigned none = emit_jrcxz_hole(&l->e);
+    unsigned on = emit_jmp_hole(&l->e);
+    emit_bind_short(&l->e, none);
+    lower_cold(l, emit_jmp_hole(&l->e));
+    emit_bind(&l->e, on);
+}
+
+/* HOST_T2 = c->rflags with AC 0. */
+static void load_flags(struct lower *l)
+{
+    emit_gs(&l->e, INSN_MOV_Gv_Ev, HOST_T2, CPU_AT(rflags));
+    bits_by(l, INSN_PEXT_Gy_By_Ey, HOST_T2, HOST_T2, FRAME_MASK_NOT_AC);
+    bits_by(l, INSN_PDEP_Gy_By_Ey, HOST_T2, HOST_T2, FRAME_MASK_NOT_AC);
+}
+
+/* c->rflags = HOST_T2, and the window is the one at HOST_T. */
+static void move(struct lower *l)
+{
+    lower_commit(l);
+    emit_gs(&l->e, INSN_MOV_Ev_Gv, HOST_T2, CPU_AT(rflags));
+    emit_gs_imm(&l->e, FRAME_AT(FRAME_MOVED), 1);
+    emit_reg(&l->e, INSN_WRGSBASE_Ry, 0, HOST_T, true);
+}
+
+static bool lower_stac(struct lower *l, const struct insn *i)
+{
+    require_supervisor(l);
+    find_peer(l, MMU_SUPER);
+    load_flags(l);
+    emit_mem(&l->e, INSN_LEA_Gv_M, HOST_T2, (struct insn_ea){.base = HOST_T2, .index = REG_ZERO, .disp = RF_AC}, true);
+    move(l);
+    return true;
+}
+
+/* Kernels do so on each entry as well, where it changes nothing. */
+static bool lower_clac(struct lower *l, const struct insn *i)
+{
+    require_supervisor(l);
+    emit_gs(&l->e, INSN_MOV_Gv_Ev, HOST_T, CPU_AT(rflags));
+    bits_by(l, INSN_PEXT_Gy_By_Ey, HOST_T, HOST_T, FRAME_MASK_AC);
+    unsigned clear = emit_jrcxz_hole(&l->e);
+    unsigned set = emit_jmp_hole(&l->e);
+    emit_bind_short(&l->e, clear);
+    unsigned done = emit_jmp_hole(&l->e);
+    emit_bind(&l->e, set);
+    find_peer(l, MMU_SUPER_SMAP);
+    load_flags(l);
+    move(l);
+    emit_bind(&l->e, done);
+    return true;
+}
+
+static bool to_glue(struct lower *l, u64 piece)
+{
+    emit_mov_imm(&l->e, HOST_T, (u64)l->b->id * BLOCK_MAX + l->n);
+    lower_commit(l);
+    emit_jmp(&l->e, piece);
+    return true;
+}
+
+static bool lower_syscall(struct lower *l, const struct insn *i)
+{
+    emit_mov_imm(&l->e, HOST_T2, block_next_rip(l->b, i));
+    return to_glue(l, l->t->glue.syscall);
+}
+
+static bool lower_sysret(struct lower *l, const struct insn *i)
+{
+    return i->opsize == 8 && to_glue(l, l->t->glue.sysret);
+}
+
+bool lower_ring(struct lower *l, const struct insn *i)
+{
+    typedef bool lower_fn(struct lower *, const struct insn *);
+    static const struct {
+        u16 row;
+        lower_fn *fn;
+    } rows[] = {
+        {INSN_STAC, lower_stac},
+        {INSN_CLAC, lower_clac},
+        {INSN_SYSCALL, lower_syscall},
+        {INSN_SYSRET, lower_sysret},
+    };
+    for (size_t n = 0; n < ARRAY_SIZE(rows); n++) {
+        if (i->row == rows[n].row) {
+            l->held = 0;
+            return host_gs_is_direct() && rows[n].fn(l, i);
+        }
+    }
+    return false;
+}
