@@ -494,6 +494,37 @@ static void flags_of_users(void)
     }
 }
 
+/* One frame at two addresses, the second the supervisor's alone: a jump from one to the other that the supervisor makes
+ * all the time is still a page fault for the user. Directly, and through a register. */
+SNIPPET(through_register, "jmp *%rdi");
+static void two_addresses(void)
+{
+    const u64 other = BOTH + 16 * PAGE;
+    u8 *page = page_alloc();
+    map_page(BOTH, (u64)page, PTE_P | PTE_W | PTE_U);
+    map_page(other, (u64)page, PTE_P | PTE_W);
+    const u32 distance = (u32)(other + 64 - (BOTH + 5));
+    page[0] = 0xe9;
+    for (unsigned k = 0; k < 4; k++)
+        page[1 + k] = (u8)(distance >> 8 * k);
+    probe_put(page + 32, through_register, through_register_end);
+    page[64] = 0xcc;
+    for (unsigned n = 0; n < 48; n++) {
+        struct probe p;
+        bool user = n % 12 > 9;
+        probe_fill(&p, user);
+        p.r.rip = BOTH + (n & 1 ? 32 : 0);
+        p.r.rdi = other + 64;
+        probe_run(&p);
+        if (user)
+            check(p.r.vector == 14 && p.r.error == (ERR_P | ERR_U | ERR_I) && p.r.rip == other + 64 &&
+                      p.cr2 == other + 64,
+                  "user at the supervisor's address: vector %lu error %lx rip %lx", p.r.vector, p.r.error, p.r.rip);
+        else
+            check(p.r.vector == NO_FAULT, "supervisor at its address: vector %lu rip %lx", p.r.vector, p.r.rip);
+    }
+}
+
 void test(void)
 {
     probe_init();
@@ -505,6 +536,7 @@ void test(void)
         probe_put(code + n * 128, access_code[n].code, access_code[n].end);
     privileged_code();
     flags_of_users();
+    two_addresses();
     make_frames();
     make_spaces();
     for (unsigned n = 0; n < STEPS; n++)
