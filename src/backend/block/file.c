@@ -53,7 +53,7 @@ struct file *file_adopt(int fd, bool read_only)
     struct file *f = calloc(1, sizeof(*f));
     if (!f)
         return NULL;
-    *f = (struct file){.ops = &host_ops, .fd = fd, .read_only = read_only};
+    *f = (struct file){.ops = &host_ops, .fd = fd, .lock_fd = -1, .read_only = read_only};
     (void)pthread_rwlock_init(&f->edge, NULL); /* cannot fail without attributes */
     if (!fstat(fd, &st)) {
         f->size = (u64)st.st_size;
@@ -66,6 +66,8 @@ struct file *file_adopt(int fd, bool read_only)
 void file_close(struct file *f)
 {
     (void)close(f->fd);
+    if (f->lock_fd >= 0)
+        (void)close(f->lock_fd);
     (void)pthread_rwlock_destroy(&f->edge);
     free(f);
 }
@@ -124,6 +126,18 @@ static int set_direct(struct file *f, const char *path, bool on, struct error *e
                     : error_set(err, -EINVAL, "%s: its file system has no direct access; leave out cache=none", path);
 }
 
+/* The same file once more, for its locks. */
+static int open_lock(struct file *f, const char *path, unsigned flags, struct error *err)
+{
+    struct stat st;
+    f->lock_fd = open_path(path, 0, err);
+    if (f->lock_fd < 0)
+        return f->lock_fd;
+    if (fstat(f->lock_fd, &st) || st.st_dev != f->dev || st.st_ino != f->ino)
+        return error_set(err, -EAGAIN, "%s: was replaced while it was opened; try again", path);
+    return file_lock(f->lock_fd, path, flags & FILE_WRITE, err);
+}
+
 int file_open(const char *path, unsigned flags, struct file **out, struct error *err)
 {
     int fd = open_path(path, flags, err);
@@ -136,7 +150,7 @@ int file_open(const char *path, unsigned flags, struct file **out, struct error 
     }
     int status = inspect(f, path, err);
     if (!status)
-        status = file_lock(fd, path, flags & FILE_WRITE, err);
+        status = open_lock(f, path, flags, err);
     if (!status)
         status = set_direct(f, path, flags & FILE_DIRECT, err);
     if (status)

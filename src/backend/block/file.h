@@ -31,6 +31,7 @@ struct file_ops {
 struct file {
     const struct file_ops *ops;
     int fd;
+    int lock_fd; /* an opening of its own (file_lock), -1: none */
     bool read_only;
     bool device;          /* a block device */
     u32 align;            /* of offset, length and memory, where the page cache is gone round (O_DIRECT); otherwise 0 */
@@ -77,6 +78,9 @@ u64 file_run(const struct file *f, u64 offset, u64 length, bool *hole);
  * The locks of an image, on the bytes that QEMU uses: byte 100 + n says "I do n", byte 200 + n says "nobody else may do
  * n", both by a shared lock of the open file (F_OFD_SETLK). Who writes has the image alone; who reads shares it with
  * other readers. Called by file_open; for writers that open by themselves.
+ *
+ * `fd` is an opening that is used for nothing else: where a descriptor was given to io_uring, its open file lives on for
+ * a while after the process is gone, and so would the locks.
  */
 int file_lock(int fd, const char *path, bool write, struct error *err) MUST_CHECK;
 

@@ -5,6 +5,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #define DEPTH  256
 #define IOVECS 1024 /* the kernel's limit for one call */
@@ -15,8 +17,14 @@ struct uring {
     atomic_uint under_way;
 };
 
+/* liburing has functions for these two calls, but Debian 12's shared library does not export them. */
+static int ring_call(const struct io_uring *ring, unsigned what, void *arg, unsigned count)
+{
+    return syscall(SYS_io_uring_register, ring->ring_fd, what, arg, count) < 0 ? -errno : 0;
+}
+
 /* Reads and writes of registered files; no other operation, and nothing more is registered. */
-static int restrict_ring(struct io_uring *ring)
+static int restrict_ring(const struct io_uring *ring)
 {
     struct io_uring_restriction rules[] = {
         {.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_READV},
@@ -24,7 +32,7 @@ static int restrict_ring(struct io_uring *ring)
         {.opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED, .sqe_flags = IOSQE_FIXED_FILE},
         {.opcode = IORING_RESTRICTION_SQE_FLAGS_REQUIRED, .sqe_flags = IOSQE_FIXED_FILE},
     };
-    return io_uring_register_restrictions(ring, rules, ARRAY_SIZE(rules));
+    return ring_call(ring, IORING_REGISTER_RESTRICTIONS, rules, ARRAY_SIZE(rules));
 }
 
 static int prepare(struct io_uring *ring, int fd, int bell)
@@ -35,7 +43,7 @@ static int prepare(struct io_uring *ring, int fd, int bell)
     if (!status)
         status = restrict_ring(ring);
     if (!status)
-        status = io_uring_enable_rings(ring);
+        status = ring_call(ring, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
     return status < 0 ? status : 0;
 }
 
