@@ -79,8 +79,8 @@ u64 file_run(const struct file *f, u64 offset, u64 length, bool *hole);
  * n", both by a shared lock of the open file (F_OFD_SETLK). Who writes has the image alone; who reads shares it with
  * other readers. Called by file_open; for writers that open by themselves.
  *
- * `fd` is an opening that is used for nothing else: where a descriptor was given to io_uring, its open file lives on for
- * a while after the process is gone, and so would the locks.
+ * `fd` is an opening that is used for nothing else: where a descriptor was given to io_uring, its open file lives on
+ * for a while after the process is gone, and so would the locks.
  */
 int file_lock(int fd, const char *path, bool write, struct error *err) MUST_CHECK;
 
