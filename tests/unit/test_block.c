@@ -374,7 +374,7 @@ static int trouble_allocate(struct file *f, int mode, u64 offset, u64 length)
 
 static const struct file_ops trouble_ops = {trouble_preadv, trouble_pwritev, trouble_sync, trouble_allocate};
 
-static struct block *open_troubled(struct bench *b)
+static struct block *open_troubled(struct bench *b, u32 align)
 {
     struct error err;
     struct file *f;
@@ -385,9 +385,41 @@ static struct block *open_troubled(struct bench *b)
     assert_int_equal(file_open(b->path, FILE_WRITE, &f, &err), 0);
     real_ops = f->ops;
     f->ops = &trouble_ops;
+    f->align = align;
     assert_int_equal(image_open_file(&cfg, f, &im, &err), 0);
     assert_int_equal(queue_create(&queue, im, b->loop, &test_log, &d, &err), 0);
     return d;
+}
+
+/* A host whose blocks are larger than the guest's: parts of a block do not undo each other. */
+static void test_large_blocks(void **state)
+{
+    static u8 want[KiB(64)], back[KiB(64)];
+    struct job jobs[16];
+    struct bench b;
+    for (unsigned i = 0; i < 2; i++) {
+        bench_start(&b);
+        if (i)
+            make_raw(b.path, SIZE);
+        else
+            make_qcow2(b.path, SIZE);
+        trouble = (struct trouble){0};
+        struct block *d = open_troubled(&b, 4096);
+        for (unsigned round = 0; round < 20; round++) {
+            memset(jobs, 0, sizeof(jobs));
+            for (unsigned n = 0; n < ARRAY_SIZE(jobs); n++) {
+                u64 offset = n * KiB(4) + round % 7 * 512;
+                memset(want + offset, (int)(round * 16 + n), 1024);
+                submit(d, &jobs[n], BLOCK_WRITE, offset, want + offset, 1024);
+            }
+            block_drain(d);
+            assert_int_equal(one(d, BLOCK_READ, 0, 0, back, sizeof(back)), 0);
+            assert_memory_equal(want, back, sizeof(back));
+        }
+        memset(want, 0, sizeof(want));
+        block_close(d);
+        bench_end(&b);
+    }
 }
 
 /* A full disk is told, and what was there stays; once there is room it goes on. */
@@ -402,7 +434,7 @@ static void test_full(void **state)
         else
             make_qcow2(b.path, SIZE);
         trouble = (struct trouble){0};
-        struct block *d = open_troubled(&b);
+        struct block *d = open_troubled(&b, 0);
         memset(data, 1, sizeof(data));
         assert_int_equal(one(d, BLOCK_WRITE, 0, 512, data, sizeof(data)), 0);
         trouble.write = -ENOSPC;
@@ -438,7 +470,7 @@ static void test_lost_sync(void **state)
         else
             make_qcow2(b.path, SIZE);
         trouble = (struct trouble){0};
-        struct block *d = open_troubled(&b);
+        struct block *d = open_troubled(&b, 0);
         assert_int_equal(one(d, BLOCK_WRITE, BLOCK_FUA, 0, data, 512), 0);
         assert_true(trouble.syncs > 0);
         trouble.sync = -EIO;
@@ -458,7 +490,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_spec),  cmocka_unit_test(test_exchange),  cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_guard), cmocka_unit_test(test_odd_size),  cmocka_unit_test(test_locks),
-        cmocka_unit_test(test_full),  cmocka_unit_test(test_lost_sync),
+        cmocka_unit_test(test_full),  cmocka_unit_test(test_lost_sync), cmocka_unit_test(test_large_blocks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -350,12 +350,112 @@ static void test_power(void **state)
         lose_power_often(bits[i]);
 }
 
+/* A place that somebody still reads or writes is not given to anybody else, however often the image is flushed. */
+static void test_pinned(void **state)
+{
+    static u8 data[KiB(64)];
+    struct iovec iov = {data, sizeof(data)};
+    struct image_place place, other;
+    struct error err;
+    struct qcow2_new new = {.size = DISK, .cluster_bits = 16};
+    int fd = memfd_create("disk", MFD_CLOEXEC);
+    struct file *f = file_adopt(dup(fd), false);
+    assert_int_equal(qcow2_create(f, "memory", &new, &err), 0);
+    file_close(f);
+    struct image *im = open_memory(fd, false, false, NULL);
+    assert_int_equal(im->ops->write(im, 0, sizeof(data), vec_of(&iov, 1)), 0);
+    assert_int_equal(im->ops->map(im, 512, 1024, true, &place), 0);
+    assert_int_equal(im->ops->discard(im, 0, sizeof(data)), 0);
+    for (unsigned i = 1; i < 5; i++) {
+        assert_int_equal(im->ops->flush(im), 0);
+        assert_int_equal(im->ops->write(im, i * sizeof(data), sizeof(data), vec_of(&iov, 1)), 0);
+        assert_int_equal(im->ops->map(im, i * sizeof(data), 512, false, &other), 0);
+        im->ops->unmap(im, other.pin);
+        assert_true(other.offset + 512 != place.offset);
+    }
+    im->ops->unmap(im, place.pin);
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(im->ops->flush(im), 0);
+    assert_int_equal(im->ops->write(im, 0, sizeof(data), vec_of(&iov, 1)), 0);
+    assert_int_equal(im->ops->map(im, 0, 512, false, &other), 0);
+    im->ops->unmap(im, other.pin);
+    assert_int_equal(other.offset + 512, place.offset);
+    assert_int_equal(image_close(im), 0);
+}
+
+/* A host that has no room now and then: what was written is there, and the image is whole. */
+static bool full;
+
+static ssize_t full_pwritev(struct file *f, const struct iovec *iov, unsigned iovs, u64 offset)
+{
+    if (full && below(3) == 0)
+        return -ENOSPC;
+    return real_ops->pwritev(f, iov, iovs, offset);
+}
+
+static int full_sync(struct file *f)
+{
+    return 0;
+}
+
+static int full_allocate(struct file *f, int mode, u64 offset, u64 length)
+{
+    return full ? -EOPNOTSUPP : real_ops->allocate(f, mode, offset, length);
+}
+
+static void test_full(void **state)
+{
+    static u8 data[64 * BLOCK_SECTOR];
+    static u32 value[SECTORS], unsure[SECTORS];
+    struct error err;
+    struct qcow2_result result;
+    struct file_ops ops = {noting_preadv, full_pwritev, full_sync, full_allocate};
+    struct qcow2_new new = {.size = DISK, .cluster_bits = 9};
+    int fd = memfd_create("disk", MFD_CLOEXEC), failed = 0;
+    struct file *f = file_adopt(dup(fd), false);
+    assert_int_equal(qcow2_create(f, "memory", &new, &err), 0);
+    file_close(f);
+    struct image *im = open_memory(dup(fd), false, false, &ops);
+    for (u32 n = 1; n < 1500; n++) {
+        u64 first = below(SECTORS - 64), count = 1 + below(64);
+        struct iovec iov = {data, count * BLOCK_SECTOR};
+        full = n % 100 > 70;
+        for (u64 i = 0; i < count; i++)
+            mark(data + i * BLOCK_SECTOR, first + i, n);
+        bool zero = below(5) == 0;
+        int status = zero ? im->ops->zero(im, first * BLOCK_SECTOR, count * BLOCK_SECTOR, true)
+                          : im->ops->write(im, first * BLOCK_SECTOR, count * BLOCK_SECTOR, vec_of(&iov, 1));
+        assert_true(!status || (full && status == -ENOSPC));
+        failed += status != 0;
+        for (u64 i = first; i < first + count; i++) {
+            unsure[i] = status ? n : 0;
+            value[i] = status ? value[i] : zero ? 0 : n;
+        }
+        if (below(10) == 0 && im->ops->flush(im))
+            assert_true(full);
+    }
+    full = false;
+    assert_true(failed > 20);
+    assert_int_equal(image_close(im), 0);
+    im = open_memory(dup(fd), true, true, NULL);
+    assert_int_equal(qcow2_check(im, QCOW2_REPAIR_NONE, say, NULL, &result, &err), 0);
+    assert_int_equal(result.errors, 0);
+    assert_int_equal(image_close(im), 0);
+    im = open_memory(fd, true, false, NULL);
+    for (u64 s = 0; s < SECTORS; s++) {
+        struct iovec iov = {data, BLOCK_SECTOR};
+        assert_int_equal(im->ops->read(im, s * BLOCK_SECTOR, BLOCK_SECTOR, vec_of(&iov, 1)), 0);
+        if (!unsure[s])
+            assert_int_equal(get_u64(data + 8), value[s]);
+    }
+    assert_int_equal(image_close(im), 0);
+}
+
 int main(int argc, char **argv)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_refcount_widths),
-        cmocka_unit_test(test_cluster_set),
-        cmocka_unit_test(test_power),
+        cmocka_unit_test(test_refcount_widths), cmocka_unit_test(test_cluster_set), cmocka_unit_test(test_power),
+        cmocka_unit_test(test_pinned),          cmocka_unit_test(test_full),
     };
     seed = argc > 1 ? strtoull(argv[1], NULL, 0) : (u64)time(NULL);
     printf("seed %llu\n", (unsigned long long)seed);

@@ -115,8 +115,8 @@ static int check_backing(const struct qcow2 *q, const struct image_config *cfg, 
 {
     if (q->h.backing[0] && !cfg->backings && !cfg->metadata)
         return error_set(err, -EINVAL,
-                         "%s: is incomplete without its backing file, %.200s; it is opened only if you name it: give "
-                         "backing=PATH",
+                         "%s: is incomplete without its backing file, %.200s, which is opened only if it is named too: "
+                         "give backing=PATH (`ring3 disk`: --backing PATH)",
                          cfg->path, q->h.backing);
     if (!q->h.backing[0] && cfg->backings)
         return error_set(err, -EINVAL, "%s: has no backing file; leave out backing=%s", cfg->path, cfg->backing[0]);
