@@ -52,11 +52,6 @@ static struct block_request *request_of(struct list *node)
     return container_of(node, struct block_request, node);
 }
 
-bool queue_has_uring(const struct block *b)
-{
-    return b->ring != NULL;
-}
-
 /* Ends */
 
 /* True if nothing stood there: the loop has to be told. */

@@ -23,7 +23,4 @@ struct queue_config {
 int queue_create(const struct queue_config *cfg, struct image *im, struct loop *loop, const struct log *log,
                  struct block **out, struct error *err) MUST_CHECK;
 
-/* For tests: is io_uring in use? */
-bool queue_has_uring(const struct block *b);
-
 #endif

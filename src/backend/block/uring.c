@@ -8,6 +8,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "host/thread.h"
+
 #define DEPTH  256
 #define IOVECS 1024 /* the kernel's limit for one call */
 
@@ -47,6 +49,26 @@ static int prepare(struct io_uring *ring, int fd, int bell)
     return status < 0 ? status : 0;
 }
 
+/* Reads nothing, once: a host may let a ring be made and refuse its use. */
+static int try_out(struct io_uring *ring)
+{
+    struct iovec none = {NULL, 0};
+    struct io_uring_cqe *cqe = NULL;
+    struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
+    if (!sqe)
+        return -ENOSPC;
+    io_uring_prep_readv(sqe, 0, &none, 1, 0);
+    sqe->flags |= IOSQE_FIXED_FILE;
+    int status = io_uring_submit(ring);
+    if (status >= 0)
+        status = io_uring_wait_cqe(ring, &cqe);
+    if (status < 0)
+        return status;
+    status = cqe->res;
+    io_uring_cqe_seen(ring, cqe);
+    return status < 0 ? status : 0;
+}
+
 int uring_create(int fd, int bell, struct uring **out)
 {
     struct uring *u = calloc(1, sizeof(*u));
@@ -58,6 +80,8 @@ int uring_create(int fd, int bell, struct uring **out)
         return status;
     }
     status = prepare(&u->ring, fd, bell);
+    if (!status)
+        status = try_out(&u->ring);
     if (status) {
         io_uring_queue_exit(&u->ring);
         free(u);
@@ -77,15 +101,12 @@ void uring_destroy(struct uring *u)
     free(u);
 }
 
-/*
- * Entries that the kernel did not take stay in the ring and go with the next call; so one that was put in counts as
- * started. Should the kernel keep refusing, the pool below never drains: it refuses only when it is out of memory or
- * completions pile up, and both pass.
- */
+/* Refused is only what the kernel has no memory for at the moment: completions always have room, as no more than DEPTH
+ * are under way. Nobody else would come to start it, so it is tried until it goes. */
 static void submit(struct uring *u)
 {
-    while (io_uring_submit(&u->ring) == -EINTR)
-        ;
+    while (io_uring_submit(&u->ring) < 0)
+        host_thread_yield();
 }
 
 bool uring_start(struct uring *u, bool write, u64 offset, const struct iovec *iov, unsigned iovs, void *tag)
