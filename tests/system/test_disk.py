@@ -165,7 +165,9 @@ def check_work():
         work(spec, 'disk.qcow2', spec)
     for options in ('', 'compression_type=zstd', 'cluster_size=4K'):
         must('qemu-img', 'convert', '-c', '-O', 'qcow2', *(['-o', options] if options else []), 'data.raw', 'disk.qcow2')
-        work(f'compressed {options}', 'disk.qcow2', backing_data='data.raw')
+        for spec in ('', *direct):
+            shutil.copy('disk.qcow2', 'again.qcow2')
+            work(f'compressed {options}{spec}', 'again.qcow2', spec, backing_data='data.raw')
     must('qemu-img', 'create', '-f', 'raw', 'disk.raw', '16M')
     for spec in (',format=raw', '', ',aio=threads', *direct):
         if os.path.exists('shadow.raw'):

@@ -211,8 +211,8 @@ static int transfer(struct file *f, bool write, u64 offset, u64 length, struct v
             return (int)done;
         if (!done && write)
             return -ENOSPC;
-        if (!done) { /* the end of the file */
-            vec_zero(v, length);
+        if (!write && (!done || (f->align && !is_aligned((u64)done, f->align)))) { /* the end of the file */
+            vec_zero(vec_after(v, (u64)done), length - (u64)done);
             return 0;
         }
         v = vec_after(v, (u64)done);

@@ -37,7 +37,7 @@ static u64 new_entry(const struct qcow2 *q, u64 old, enum wish wish)
     bool below = q->im.backing != NULL;
     bool has_zero = q->h.version >= 3, kept = !(old & QCOW2_COMPRESSED) && old & QCOW2_OFFSET && old & QCOW2_COPIED;
     if (!has_zero && below)
-        return wish == WISH_DISCARD ? old : 0; /* not asked for otherwise (zero_range) */
+        return old; /* it would show what is below; qcow2_zero does not come here */
     if (wish == WISH_DISCARD && !(old & (QCOW2_OFFSET | QCOW2_COMPRESSED)))
         return old; /* no space to give back */
     if (wish == WISH_ZERO && kept && has_zero)
