@@ -4,6 +4,8 @@
  *     disk_worker random SPEC SHADOW SEED COUNT
  *         COUNT random requests, several at a time; each result is held against SHADOW, a raw file that gets the same
  *         changes by plain calls. The same seed does the same.
+ *     disk_worker chaos SPEC SEED COUNT
+ *         The same without a shadow, and with requests that overlap: whatever they leave, the image has to be whole.
  *     disk_worker crash SPEC SEED
  *         Writes numbered sectors and flushes until it is killed. "SECTOR NUMBER" on standard output is one whose flush
  *         was acknowledged.
@@ -144,7 +146,7 @@ static bool overlaps(const struct job *jobs, unsigned n, const struct job *j)
     return false;
 }
 
-static void choose(struct worker *w, struct job *jobs, unsigned n)
+static void choose(struct worker *w, struct job *jobs, unsigned n, bool overlap)
 {
     static const u8 ops[] = {BLOCK_READ,  BLOCK_READ,    BLOCK_WRITE,        BLOCK_WRITE,        BLOCK_WRITE,
                              BLOCK_WRITE, BLOCK_DISCARD, BLOCK_WRITE_ZEROES, BLOCK_WRITE_ZEROES, BLOCK_FLUSH};
@@ -164,7 +166,7 @@ static void choose(struct worker *w, struct job *jobs, unsigned n)
         count = count > sectors - first ? sectors - first : count;
         j->r.offset = j->r.op == BLOCK_FLUSH ? 0 : first * BLOCK_SECTOR;
         j->r.length = j->r.op == BLOCK_FLUSH ? 0 : count * BLOCK_SECTOR;
-    } while (overlaps(jobs, n, j));
+    } while (!overlap && overlaps(jobs, n, j));
     for (u64 at = 0; j->r.op == BLOCK_WRITE && at < j->r.length; at += sizeof(u64)) {
         u64 v = next_random(w);
         memcpy(j->data + at, &v, sizeof(v));
@@ -205,7 +207,7 @@ static int run_random(struct worker *w, const char *path, u64 count)
         jobs[i].data = malloc(LENGTH);
     for (u64 n = 0; n < count; n += AT_ONCE) {
         for (unsigned i = 0; i < AT_ONCE; i++)
-            choose(w, jobs, i);
+            choose(w, jobs, i, false);
         for (unsigned i = 0; i < AT_ONCE; i++)
             job_submit(w, &jobs[i]);
         block_drain(w->disk);
@@ -216,6 +218,28 @@ static int run_random(struct worker *w, const char *path, u64 count)
         free(jobs[i].data);
     free(buffer);
     close(shadow);
+    return 0;
+}
+
+/* Most in one place, so that they do overlap. */
+static int run_chaos(struct worker *w, u64 count)
+{
+    enum { MANY = 4 * AT_ONCE };
+    static struct job jobs[MANY];
+    for (unsigned i = 0; i < MANY; i++)
+        jobs[i].data = calloc(1, LENGTH);
+    w->info.size = w->info.size > 3 * LENGTH ? 3 * (u64)LENGTH : w->info.size;
+    for (u64 n = 0; n < count; n += MANY) {
+        for (unsigned i = 0; i < MANY; i++) {
+            choose(w, jobs, i, true);
+            job_submit(w, &jobs[i]);
+        }
+        block_drain(w->disk);
+        for (unsigned i = 0; i < MANY; i++)
+            job_check(&jobs[i], "a request failed");
+    }
+    for (unsigned i = 0; i < MANY; i++)
+        free(jobs[i].data);
     return 0;
 }
 
@@ -294,13 +318,17 @@ int main(int argc, char **argv)
     struct worker w = {0};
     int status = 2;
     if (argc < 3) {
-        fprintf(stderr, "usage: disk_worker random SPEC SHADOW SEED COUNT | crash SPEC SEED | verify SPEC\n");
+        fprintf(stderr, "usage: disk_worker random SPEC SHADOW SEED COUNT | chaos SPEC SEED COUNT | crash SPEC SEED | "
+                        "verify SPEC\n");
         return 2;
     }
     begin(&w, argv[2]);
     if (strcmp(argv[1], "random") == 0 && argc == 6) {
         w.random = strtoull(argv[4], NULL, 0);
         status = run_random(&w, argv[3], strtoull(argv[5], NULL, 0));
+    } else if (strcmp(argv[1], "chaos") == 0 && argc == 5) {
+        w.random = strtoull(argv[3], NULL, 0);
+        status = run_chaos(&w, strtoull(argv[4], NULL, 0));
     } else if (strcmp(argv[1], "crash") == 0 && argc == 4) {
         w.random = strtoull(argv[3], NULL, 0);
         run_crash(&w);

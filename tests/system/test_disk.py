@@ -168,6 +168,17 @@ def check_work():
         for spec in ('', *direct):
             shutil.copy('disk.qcow2', 'again.qcow2')
             work(f'compressed {options}{spec}', 'again.qcow2', spec, backing_data='data.raw')
+    good('compressed by ring3', 'convert', '--force', '--compress', 'data.raw', 'packed.qcow2')
+    for spec in ('', *direct):
+        shutil.copy('packed.qcow2', 'disk.qcow2')
+        work(f'compressed by ring3{spec}', 'disk.qcow2', spec, backing_data='data.raw')
+    for options in ('cluster_size=512', 'cluster_size=4K', 'cluster_size=64K'):
+        for spec in ('', ',aio=threads'):
+            must('qemu-img', 'create', '-f', 'qcow2', '-o', options, 'disk.qcow2', '16M')
+            seed = rng.getrandbits(32)
+            status, output = run(WORKER, 'chaos', 'disk.qcow2' + spec, str(seed), '2000')
+            check(f'{options}{spec}: requests that overlap', status == 0, f'seed {seed}: {output}')
+            whole(f'{options}{spec}: requests that overlap', 'disk.qcow2')
     must('qemu-img', 'create', '-f', 'raw', 'disk.raw', '16M')
     for spec in (',format=raw', '', ',aio=threads', *direct):
         if os.path.exists('shadow.raw'):

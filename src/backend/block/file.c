@@ -195,6 +195,13 @@ u64 file_run(const struct file *f, u64 offset, u64 length, bool *hole)
     return end <= (off_t)offset || (u64)end - offset > length ? length : (u64)end - offset;
 }
 
+/* Does a read that brought so much end with the file? With O_DIRECT it may end inside a block, from where the host
+ * would refuse to go on. */
+static bool ended(const struct file *f, u64 offset, u64 done)
+{
+    return !done || (f->align && !is_aligned(done, f->align) && offset + done >= file_size_now(f));
+}
+
 /* One direction of plain I/O: all of it, whatever the host does at a time. */
 static int transfer(struct file *f, bool write, u64 offset, u64 length, struct vec v)
 {
@@ -211,7 +218,7 @@ static int transfer(struct file *f, bool write, u64 offset, u64 length, struct v
             return (int)done;
         if (!done && write)
             return -ENOSPC;
-        if (!write && (!done || (f->align && !is_aligned((u64)done, f->align)))) { /* the end of the file */
+        if (!write && ended(f, offset, (u64)done)) {
             vec_zero(vec_after(v, (u64)done), length - (u64)done);
             return 0;
         }
