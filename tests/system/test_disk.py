@@ -300,7 +300,7 @@ def check_damage():
         status, out, err = disk('check', 'bad.qcow2')
         check(f'{what}: check does not find it whole', status in (1, 2, 3), f'{status} {out} {err}')
     for what, value in (('L2 entry outside', 1 << 63 | 1 << 40), ('L2 entry on L2', 1 << 63 | l2), ('L2 entry reserved', 1 << 63 | 65536 * 9 | 4),
-                        ('compressed outside', 1 << 62 | 1 << 50)):
+                        ('compressed outside', 1 << 62 | 1 << 50), ('compressed in L1', 1 << 62 | l1 + 8)):
         broken(l2 + 8 * 3, struct.pack('>Q', value))
         status, out, err = disk('convert', '--force', 'bad.qcow2', 'x.qcow2')
         check(f'{what}: refused', status == 1 and len(err.splitlines()) == 1, f'{status} {out} {err}')

@@ -83,6 +83,10 @@ static void release_one(struct qcow2 *q, u64 cluster, struct hole *h)
     u64 left;
     if (qcow2_refcount_add(q, cluster, -1) || qcow2_refcount_get(q, cluster, &left) || left)
         return; /* a leak at worst */
+    if (cluster_set_has(&q->meta, cluster)) {
+        (void)qcow2_give_up(q, "a table counts as free", cluster << q->h.cluster_bits);
+        return;
+    }
     if (cluster < q->free_hint)
         q->free_hint = cluster;
     if (h->count && cluster == h->first + h->count) {

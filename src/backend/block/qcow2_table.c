@@ -76,6 +76,9 @@ static int judge_packed(struct qcow2 *q, u64 entry)
     u64 last;
     if (__builtin_add_overflow(offset, length - 1, &last) || !offset || last >> q->h.cluster_bits >= q->end)
         return qcow2_damage(q, "a compressed cluster lies outside the file", entry);
+    for (u64 n = offset >> q->h.cluster_bits; n <= last >> q->h.cluster_bits; n++)
+        if (cluster_set_has(&q->meta, n))
+            return qcow2_damage(q, "a compressed cluster lies in a table", entry);
     return 0;
 }
 
