@@ -1,3 +1,6 @@
+/*
+ * Implements cache.h: a hash table of slices, each also in the list of the clean, by last use, or of the dirty.
+ */
 #include "backend/block/cache.h"
 
 #include <stdlib.h>

@@ -1,3 +1,6 @@
+/*
+ * Implements cluster_set.h: open addressing, with the numbers behind a removed one moved up.
+ */
 #include "backend/block/cluster_set.h"
 
 #include <errno.h>

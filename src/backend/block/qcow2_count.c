@@ -1,3 +1,6 @@
+/*
+ * Implements qcow2_count.h.
+ */
 #include "backend/block/qcow2_count.h"
 
 #include <stdarg.h>

@@ -12,6 +12,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -293,9 +294,11 @@ static void release(struct block *b)
     stop_threads(b);
     uring_destroy(b->ring);
     host_close(b->bell);
+    char path[256];
+    (void)snprintf(path, sizeof(path), "%s", b->im->path);
     int status = image_close(b->im);
     if (status)
-        log_msg(b->log, LOG_ERROR, "the disk image could not be written to the end: %s", strerror(-status));
+        log_msg(b->log, LOG_ERROR, "%s: could not be written to the end: %s", path, strerror(-status));
     (void)pthread_cond_destroy(&b->work);
     (void)pthread_mutex_destroy(&b->lock);
     free(b);

@@ -1,3 +1,6 @@
+/*
+ * Implements target.h.
+ */
 #include "backend/block/target.h"
 
 #include <fcntl.h>

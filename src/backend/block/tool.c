@@ -1,3 +1,6 @@
+/*
+ * Implements tool.h but for conversion.
+ */
 #include "backend/block/tool.h"
 
 #include <libgen.h>

@@ -1,3 +1,6 @@
+/*
+ * Implements uring.h.
+ */
 #include "backend/block/uring.h"
 
 #include <errno.h>

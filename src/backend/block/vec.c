@@ -1,3 +1,6 @@
+/*
+ * Implements vec.h.
+ */
 #include "backend/block/vec.h"
 
 #include <string.h>
