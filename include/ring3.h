@@ -146,6 +146,101 @@ void ring3_vm_info(struct ring3_vm *vm, struct ring3_info *out);
 typedef void ring3_stats_fn(void *opaque, unsigned cpu, const char *name, uint64_t value);
 void ring3_vm_stats(struct ring3_vm *vm, ring3_stats_fn *emit, void *opaque);
 
+/*
+ * Disk images: raw, and qcow2 (versions 2 and 3). Independent of machines; any thread. An image that a machine writes
+ * to is refused, and so is writing to one that a machine reads.
+ *
+ * "Format" is "raw" or "qcow2"; NULL lets the file's first bytes decide, or where a file is made is "qcow2". Files that
+ * are made appear under their name when they are complete: a call that fails leaves nothing behind.
+ *
+ * The name of a backing file in an image is never followed. Where the contents of an image count, the files below it
+ * have to be named, from the top down.
+ */
+#define RING3_DISK_BACKING_MAX 15
+
+struct ring3_disk_image {
+    const char *path;
+    const char *format;
+    const char *const *backing; /* `backings` paths */
+    unsigned backings;
+};
+
+struct ring3_disk_new {
+    const char *path;
+    const char *format;
+    uint64_t size;         /* bytes, a multiple of 512 */
+    bool size_of_backing;  /* as large as the image below; `size` does not count */
+    const char *backing;   /* qcow2: the image below, which has to be there; NULL: none */
+    uint32_t cluster_size; /* qcow2: a power of two, 512 to 2097152; 0: 65536 */
+    bool force;            /* replace a file that is there */
+};
+
+int ring3_disk_create(const struct ring3_disk_new *how, struct ring3_error *err);
+
+struct ring3_disk_info {
+    const char *format;
+    uint64_t size;      /* of the disk that a guest sees */
+    uint64_t allocated; /* what the file takes on the host's disk */
+    /* qcow2 only, else 0 */
+    unsigned version;
+    uint32_t cluster_size;
+    unsigned refcount_bits;
+    const char *compression; /* "zlib", "zstd" */
+    unsigned snapshots, bitmaps;
+    bool dirty;   /* was not closed by its writer: its refcounts may be behind */
+    bool corrupt; /* somebody found it damaged */
+    bool lazy_refcounts;
+    char backing[1024]; /* what its header names, "" if nothing */
+    char backing_format[16];
+};
+
+int ring3_disk_info(const struct ring3_disk_image *image, struct ring3_disk_info *out, struct ring3_error *err);
+
+enum ring3_disk_repair {
+    RING3_REPAIR_NONE,
+    RING3_REPAIR_LEAKS, /* clusters that count as used and are not */
+    RING3_REPAIR_ALL,   /* refcounts are made anew from the tables */
+};
+
+/* qcow2 only. What is left after the repair. */
+struct ring3_disk_check {
+    uint64_t errors; /* data is lost, or will be when the image is written to */
+    uint64_t leaks;  /* clusters that are lost to the file and else harmless */
+    uint64_t repaired;
+    uint64_t used, compressed; /* clusters of the disk that have data */
+};
+
+/* A line about each thing that is wrong goes to `report`, which may be NULL. */
+typedef void ring3_line_fn(void *opaque, const char *line);
+int ring3_disk_check(const struct ring3_disk_image *image, enum ring3_disk_repair repair, ring3_line_fn *report,
+                     void *opaque, struct ring3_disk_check *out, struct ring3_error *err);
+
+/* Called now and then with bytes of the disk; false: give up, which leaves nothing behind. */
+typedef bool ring3_progress_fn(void *opaque, uint64_t done, uint64_t total);
+
+struct ring3_disk_copy {
+    struct ring3_disk_image from;
+    const char *to;
+    const char *format;
+    uint32_t cluster_size; /* as in ring3_disk_new */
+    bool compress;         /* qcow2 */
+    bool force;
+    ring3_progress_fn *progress; /* may be NULL */
+    void *opaque;
+};
+
+/* The copy stands alone: it has all that is in `from` and the files below it. Zeroes take no space. */
+int ring3_disk_convert(const struct ring3_disk_copy *how, struct ring3_error *err);
+
+struct ring3_disk_size {
+    struct ring3_disk_image image;
+    uint64_t size;
+    bool grow_by; /* `size` more bytes than now */
+    bool shrink;  /* what lies behind the new end may be lost */
+};
+
+int ring3_disk_resize(const struct ring3_disk_size *how, struct ring3_error *err);
+
 #ifdef __cplusplus
 }
 #endif

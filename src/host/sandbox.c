@@ -72,6 +72,16 @@ static const struct rule rules[] = {
     REFUSE(open, 1, OPEN_CHANGES, O_RDONLY),
     REFUSE(openat, 2, OPEN_CHANGES, O_RDONLY),
 
+    /* Disk images that are open (backend/block): io_uring_enter starts what was put into a ring that can only read and
+     * write the one image (backend/block/uring.h); no ring is made, and none told to do more. */
+    ANY(pread64),
+    ANY(pwrite64),
+    ANY(preadv),
+    ANY(pwritev),
+    ANY(fdatasync),
+    ANY(io_uring_enter),
+    IF(fallocate, 1, LOW32, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE),
+
     /* The mode of the terminal. Nothing else, least of all TIOCSTI, with which it would type into the user's shell. */
     IF(ioctl, 1, LOW32, TCGETS),
     IF(ioctl, 1, LOW32, TCSETS),

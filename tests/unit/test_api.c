@@ -1,11 +1,14 @@
 /*
- * ring3.h as a program uses it: options and their errors, and two machines that run at the same time in one process.
+ * ring3.h as a program uses it: options and their errors, two machines that run at the same time in one process, and
+ * disk images.
  */
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -149,13 +152,52 @@ static void test_refused(void **state)
     ring3_config_destroy(cfg);
 }
 
+static bool give_up(void *opaque, uint64_t done, uint64_t total)
+{
+    return false;
+}
+
+static void test_disks(void **state)
+{
+    char folder[] = "/tmp/ring3-test-XXXXXX", one[60], two[60];
+    struct ring3_error err;
+    struct ring3_disk_info info;
+    struct ring3_disk_check check;
+    assert_non_null(mkdtemp(folder));
+    snprintf(one, sizeof(one), "%s/one", folder);
+    snprintf(two, sizeof(two), "%s/two", folder);
+    struct ring3_disk_image image = {.path = one};
+    struct ring3_disk_new new = {.path = one, .size = 1 << 20};
+    assert_int_equal(ring3_disk_create(&new, &err), RING3_OK);
+    assert_int_equal(ring3_disk_create(&new, &err), RING3_BAD_INPUT); /* is there */
+    assert_int_equal(ring3_disk_info(&image, &info, NULL), RING3_OK);
+    assert_string_equal(info.format, "qcow2");
+    assert_int_equal(info.size, 1 << 20);
+    struct ring3_disk_size size = {.image = image, .size = 1 << 20, .grow_by = true};
+    assert_int_equal(ring3_disk_resize(&size, &err), RING3_OK);
+    assert_int_equal(ring3_disk_check(&image, RING3_REPAIR_NONE, NULL, NULL, &check, &err), RING3_OK);
+    assert_true(!check.errors && !check.leaks && !check.used);
+    struct ring3_disk_copy copy = {.from = image, .to = two, .format = "raw", .progress = give_up};
+    assert_int_equal(ring3_disk_convert(&copy, &err), RING3_FAILED);
+    assert_int_equal(access(two, F_OK), -1);
+    copy.progress = NULL;
+    assert_int_equal(ring3_disk_convert(&copy, &err), RING3_OK);
+    image = (struct ring3_disk_image){.path = two, .format = "vmdk"};
+    assert_int_equal(ring3_disk_info(&image, &info, &err), RING3_BAD_INPUT);
+    image.format = NULL;
+    assert_int_equal(ring3_disk_info(&image, &info, &err), RING3_OK);
+    assert_string_equal(info.format, "raw");
+    assert_int_equal(info.size, 2 << 20);
+    unlink(one);
+    unlink(two);
+    assert_int_equal(rmdir(folder), 0);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_values),
-        cmocka_unit_test(test_table),
-        cmocka_unit_test(test_two_machines),
-        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_values),  cmocka_unit_test(test_table), cmocka_unit_test(test_two_machines),
+        cmocka_unit_test(test_refused), cmocka_unit_test(test_disks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
