@@ -39,6 +39,7 @@ struct machine_config {
     const char *firmware;  /* raw image that ends at 4 GiB; without kernel and firmware the built-in guest runs */
     bool no_unpack;        /* a bzImage's kernel is left to unpack itself */
     bool debug_exit, testdev;
+    bool rng;                /* a virtio-rng */
     struct chardev *serial;  /* NULL: the port is there, bytes go nowhere */
     struct chardev *console; /* debug console, ports 0xe9 and 0x402; may be NULL */
     bool no_firmware_log;    /* leave port 0x402 out */

@@ -24,7 +24,7 @@ struct pit;
 struct pm;
 struct rtc;
 
-#define MACHINE_DEVS_MAX (MACHINE_MAX_CPUS + 32)
+#define MACHINE_DEVS_MAX (MACHINE_MAX_CPUS + 96) /* at most two for each PCI slot, and those of the board */
 
 struct machine {
     struct machine_config cfg; /* strings are the machine's own copies */
@@ -43,6 +43,7 @@ struct machine {
     /* Every device, in order of creation; those that others need by name as well. */
     struct dev *dev[MACHINE_DEVS_MAX];
     unsigned devs;
+    unsigned transports; /* virtio's */
     struct ferr *ferr;
     struct fw_cfg *fw_cfg;
     struct i440fx *i440fx;
@@ -61,6 +62,9 @@ struct machine {
 
 /* devices.c: makes all devices of the list. */
 int machine_add_devices(struct machine *m, struct error *err) MUST_CHECK;
+
+/* virtio.c: those on the PCI bus that the options ask for. */
+int machine_add_virtio(struct machine *m, struct error *err) MUST_CHECK;
 
 /* fwcfg.c: what the board tells firmware. */
 int machine_fill_fw_cfg(struct machine *m, struct error *err) MUST_CHECK;

@@ -59,6 +59,7 @@ static int open_machine(struct vm *vm, struct error *err)
         .no_unpack = cfg->no_unpack,
         .debug_exit = cfg->debug_exit,
         .testdev = cfg->testdev,
+        .rng = cfg->rng,
         .serial = vm->serial,
         .console = vm->debugcon,
         .no_firmware_log = !cfg->debugcon,
