@@ -88,6 +88,21 @@ static int parse_console(const char *who, const char *value, void *place, struct
     return status ? status : parse_text(who, value, place, err);
 }
 
+static int list_add(const char *who, const char *value, void *place, struct error *err)
+{
+    struct vm_list *list = place;
+    if (list->count == VM_LIST_MAX)
+        return error_set(err, -EINVAL, "%s: there are too many of them; give at most %d", who, VM_LIST_MAX);
+    list->item[list->count++] = value;
+    return 0;
+}
+
+static int parse_disk(const char *who, const char *value, void *place, struct error *err)
+{
+    int status = vm_disk_check(who, value, err);
+    return status ? status : list_add(who, value, place, err);
+}
+
 static int parse_switch(const char *who, const char *value, void *place, struct error *err)
 {
     bool on = strcmp(value, "on") == 0;
@@ -122,7 +137,7 @@ static int parse_unpack(const char *who, const char *value, void *place, struct 
 
 #define AT(member) offsetof(struct vm_config, member)
 
-/* name, alias, value, preset, help */
+/* name, alias, value, preset, help, repeats */
 static const struct option options[] = {
     {{"kernel", NULL, "PATH", NULL, "kernel: Linux bzImage, ELF with a PVH note, or multiboot 1"},
      parse_path,
@@ -152,6 +167,9 @@ static const struct option options[] = {
     {{"debugcon", NULL, "WHERE", NULL, "debug console and firmware log, ports 0xe9 and 0x402: as --serial"},
      parse_console,
      AT(debugcon)},
+    {{"disk", NULL, "IMAGE", NULL, "disk image (virtio-blk), see ring3(1) for more words; may be repeated", true},
+     parse_disk,
+     AT(disk)},
     {{"rng", NULL, "SWITCH", "on", "random numbers of the host for the guest (virtio-rng): on or off"},
      parse_switch,
      AT(rng)},

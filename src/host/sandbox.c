@@ -89,6 +89,11 @@ static const struct rule rules[] = {
     ANY(madvise),
     IF(fallocate, 1, LOW32, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE),
 
+    /* Disk images that are open. */
+    ANY(pread64),
+    ANY(pwrite64),
+    ANY(fdatasync),
+
     /* Threads that exist: their first and last steps, waiting, the base of GS. */
     ANY(futex),
     ANY(sched_yield),

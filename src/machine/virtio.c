@@ -2,11 +2,13 @@
  * The virtio devices: each in the next free PCI slot, in a fixed order, so that the same options give the guest the
  * same addresses.
  */
+#include "dev/virtio/blk.h"
 #include "dev/virtio/pci.h"
 #include "dev/virtio/rng.h"
 #include "machine/pc.h"
 
 #define SLOTS 32
+_Static_assert(MACHINE_DISK_QUEUES <= VIRTIO_BLK_QUEUES, "queues of a disk");
 
 /* 0 is the host bridge: never free. */
 static u8 free_slot(const struct machine *m)
@@ -42,6 +44,16 @@ static struct virtio_host host_of(const struct machine *m)
     return (struct virtio_host){.mem = m->mem, .loop = m->cfg.loop, .log = m->cfg.log};
 }
 
+static int add_disk(struct machine *m, unsigned n, struct error *err)
+{
+    const struct machine_disk *disk = &m->cfg.disk[n];
+    struct virtio_host host = host_of(m);
+    struct virtio_blk_config cfg = {.block = disk->block, .queues = disk->queues, .serial = disk->serial};
+
+    host.packed = disk->packed;
+    return add_device(m, virtio_blk_create(&host, &cfg, err), n, err);
+}
+
 int machine_add_virtio(struct machine *m, struct error *err)
 {
     struct virtio_host host = host_of(m);
@@ -49,5 +61,7 @@ int machine_add_virtio(struct machine *m, struct error *err)
 
     if (m->cfg.rng)
         status = add_device(m, virtio_rng_create(&host, err), 0, err);
+    for (unsigned n = 0; n < m->cfg.disks && !status; n++)
+        status = add_disk(m, n, err);
     return status;
 }
