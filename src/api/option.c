@@ -103,6 +103,12 @@ static int parse_disk(const char *who, const char *value, void *place, struct er
     return status ? status : list_add(who, value, place, err);
 }
 
+static int parse_port(const char *who, const char *value, void *place, struct error *err)
+{
+    int status = char_spec_check(who, value, err);
+    return status ? status : list_add(who, value, place, err);
+}
+
 static int parse_switch(const char *who, const char *value, void *place, struct error *err)
 {
     bool on = strcmp(value, "on") == 0;
@@ -170,6 +176,12 @@ static const struct option options[] = {
     {{"disk", NULL, "IMAGE", NULL, "disk image (virtio-blk), see ring3(1) for more words; may be repeated", true},
      parse_disk,
      AT(disk)},
+    {{"console", NULL, "WHERE", NULL, "virtio console (hvc0, ...): as --serial; may be repeated", true},
+     parse_port,
+     AT(port)},
+    {{"balloon", NULL, "SWITCH", "on", "let the guest give memory back (virtio-balloon): on or off"},
+     parse_switch,
+     AT(balloon)},
     {{"rng", NULL, "SWITCH", "on", "random numbers of the host for the guest (virtio-rng): on or off"},
      parse_switch,
      AT(rng)},

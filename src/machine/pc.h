@@ -23,6 +23,7 @@ struct piix4pm;
 struct pit;
 struct pm;
 struct rtc;
+struct virtio_device;
 
 #define MACHINE_DEVS_MAX (MACHINE_MAX_CPUS + 96) /* at most two for each PCI slot, and those of the board */
 
@@ -53,6 +54,7 @@ struct machine {
     struct pit *pit;
     struct pm *pm;
     struct rtc *rtc;
+    struct virtio_device *balloon; /* NULL: not asked for */
 
     /* What fw_cfg shows; rebuilt when firmware asks for it. */
     struct acpi_image acpi;

@@ -2,13 +2,16 @@
  * The virtio devices: each in the next free PCI slot, in a fixed order, so that the same options give the guest the
  * same addresses.
  */
+#include "dev/virtio/balloon.h"
 #include "dev/virtio/blk.h"
+#include "dev/virtio/console.h"
 #include "dev/virtio/pci.h"
 #include "dev/virtio/rng.h"
 #include "machine/pc.h"
 
 #define SLOTS 32
 _Static_assert(MACHINE_DISK_QUEUES <= VIRTIO_BLK_QUEUES, "queues of a disk");
+_Static_assert(MACHINE_MAX_CONSOLES == VIRTIO_CONSOLE_PORTS, "consoles");
 
 /* 0 is the host bridge: never free. */
 static u8 free_slot(const struct machine *m)
@@ -54,6 +57,16 @@ static int add_disk(struct machine *m, unsigned n, struct error *err)
     return add_device(m, virtio_blk_create(&host, &cfg, err), n, err);
 }
 
+static int add_console(struct machine *m, struct error *err)
+{
+    struct virtio_host host = host_of(m);
+    struct virtio_console_config cfg = {.ports = m->cfg.ports};
+
+    for (unsigned n = 0; n < m->cfg.ports; n++)
+        cfg.chr[n] = m->cfg.port[n];
+    return add_device(m, virtio_console_create(&host, &cfg, err), 0, err);
+}
+
 int machine_add_virtio(struct machine *m, struct error *err)
 {
     struct virtio_host host = host_of(m);
@@ -63,5 +76,32 @@ int machine_add_virtio(struct machine *m, struct error *err)
         status = add_device(m, virtio_rng_create(&host, err), 0, err);
     for (unsigned n = 0; n < m->cfg.disks && !status; n++)
         status = add_disk(m, n, err);
+    if (!status && m->cfg.ports)
+        status = add_console(m, err);
+    if (!status && m->cfg.balloon) {
+        m->balloon = virtio_balloon_create(&host, err);
+        status = add_device(m, m->balloon, 0, err);
+    }
     return status;
+}
+
+int machine_balloon_set(struct machine *m, u64 bytes)
+{
+    if (!m->balloon)
+        return -ENODEV;
+    virtio_balloon_set(m->balloon, bytes < m->cfg.ram_size ? m->cfg.ram_size - bytes : 0);
+    return 0;
+}
+
+int machine_balloon_info(struct machine *m, struct virtio_balloon_info *out)
+{
+    if (!m->balloon)
+        return -ENODEV;
+    virtio_balloon_info(m->balloon, out);
+    return 0;
+}
+
+u64 machine_ram_size(const struct machine *m)
+{
+    return m->cfg.ram_size;
 }

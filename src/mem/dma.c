@@ -61,15 +61,15 @@ void mem_dma_done(struct mem_space *s, const void *host, u64 len)
         pages_written(s, offset, len);
 }
 
-u64 mem_ram_discard(struct mem_space *s, u64 pa, u64 len)
+u64 mem_dma_discard(struct mem_space *s, const void *host, u64 len)
 {
-    if (!len || pa + (len - 1) < pa || pa + (len - 1) > UINT64_MAX - MEM_PAGE_SIZE)
+    u64 offset = (u64)((const u8 *)host - s->ram.host);
+    if (!range_inside(offset, len, s->ram.size))
         return 0;
-    u64 first = align_up(pa, MEM_PAGE_SIZE), end = align_down(pa + len, MEM_PAGE_SIZE);
-    const u8 *host = first < end ? mem_dma_map(s, first, end - first, true) : NULL;
-    if (!host)
+    u64 first = align_up(offset, MEM_PAGE_SIZE), end = align_down(offset + len, MEM_PAGE_SIZE);
+    if (first >= end)
         return 0;
-    host_ram_discard(&s->backing, (u64)(host - s->ram.host), end - first);
-    pages_written(s, (u64)(host - s->ram.host), end - first);
+    host_ram_discard(&s->backing, first, end - first);
+    pages_written(s, first, end - first);
     return end - first;
 }

@@ -169,9 +169,9 @@ void mem_dma_write(struct mem_space *s, u64 pa, const void *buf, u64 len);
 void *mem_dma_map(struct mem_space *s, u64 pa, u64 len, bool for_write);
 void mem_dma_done(struct mem_space *s, const void *host, u64 len);
 
-/* The host's memory behind the whole pages of RAM inside [pa, pa + len) is given back: they read as zeroes from now on,
- * and get memory again when they are written. Returns how many bytes that were. */
-u64 mem_ram_discard(struct mem_space *s, u64 pa, u64 len);
+/* The memory behind the whole pages inside `len` bytes from such an address on is given back to the host: they read as
+ * zeroes from now on, and get memory again when they are written. Returns how many bytes that were. */
+u64 mem_dma_discard(struct mem_space *s, const void *host, u64 len);
 
 /* Port accesses of 1, 2 or 4 bytes; take the machine lock. */
 u32 mem_port_read(struct mem_space *s, u16 port, unsigned size);

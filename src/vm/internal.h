@@ -7,6 +7,7 @@
 #include <pthread.h>
 
 #include "engine/engine.h"
+#include "machine/machine.h"
 #include "vm/vm.h"
 
 struct block;
@@ -56,7 +57,8 @@ struct vm {
     struct vm_config cfg;
     struct loop *loop;
     struct mux *mux;
-    struct chardev *serial, *debugcon; /* ports of the mux, or on their own */
+    struct chardev *serial, *debugcon;          /* ports of the mux, or on their own */
+    struct chardev *port[MACHINE_MAX_CONSOLES]; /* of cfg.port */
     struct vm_disk disk[VM_LIST_MAX];
     struct machine *machine;
     const struct engine_ops *engine;

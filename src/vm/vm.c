@@ -75,6 +75,7 @@ static int open_machine(struct vm *vm, struct error *err)
         .debug_exit = cfg->debug_exit,
         .testdev = cfg->testdev,
         .rng = cfg->rng,
+        .balloon = cfg->balloon,
         .serial = vm->serial,
         .console = vm->debugcon,
         .no_firmware_log = !cfg->debugcon,
@@ -87,6 +88,8 @@ static int open_machine(struct vm *vm, struct error *err)
     if (status)
         return status;
     take_disks(vm, &mc);
+    for (unsigned n = 0; n < cfg->port.count; n++)
+        mc.port[mc.ports++] = vm->port[n];
     vm->machine = machine_create(&mc, err);
     return vm->machine ? 0 : -EINVAL;
 }

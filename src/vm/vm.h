@@ -62,10 +62,11 @@ struct vm_config {
     const char *engine;    /* a name of engine/engine.h, or "auto" */
     const char *kernel, *initramfs, *cmdline, *firmware;
     struct vm_list disk; /* see vm_disk_check */
+    struct vm_list port; /* virtio consoles, as `serial` */
     const char *serial;  /* as char_open takes it (backend/char/open.h) */
     const char
         *debugcon; /* the same; NULL: port 0xe9 joins the serial port on stdio, firmware's port 0x402 is not there */
-    bool debug_exit, testdev, no_reboot, rng;
+    bool debug_exit, testdev, no_reboot, rng, balloon;
     bool no_unpack; /* leave a compressed kernel to unpack itself */
     u64 engine_memory;
     u8 translate_after;
