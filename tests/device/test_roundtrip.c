@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/char/open.h"
+#include "block_stub.h"
 #include "cpu/cpu.h"
 #include "cpu/model.h"
 #include "cpu/world.h"
@@ -24,6 +26,8 @@ static void ignore_event(void *opaque, enum machine_event ev, unsigned value)
 
 struct pc {
     struct loop *loop;
+    struct block *block;
+    struct chardev *port;
     struct machine *machine;
 };
 
@@ -33,11 +37,21 @@ static struct pc pc_create(void)
     struct pc pc = {.loop = loop_create()};
     assert_non_null(pc.loop);
     loop_set_manual(pc.loop, 0);
+    pc.block = calloc(1, sizeof(*pc.block));
+    pc.port = char_open_null();
+    assert_true(pc.block && pc.port);
+    stub_open(pc.block, pc.loop);
     pc.machine = machine_create(&(struct machine_config){.ram_size = MiB(16),
                                                          .cpus = 2,
                                                          .model = cpu_model_find("x86-64-v3"),
                                                          .debug_exit = true,
                                                          .testdev = true,
+                                                         .rng = true,
+                                                         .balloon = true,
+                                                         .disk = {{.block = pc.block, .queues = 2, .packed = true}},
+                                                         .disks = 1,
+                                                         .port = {pc.port},
+                                                         .ports = 1,
                                                          .loop = pc.loop,
                                                          .event = ignore_event},
                                 &err);
@@ -49,6 +63,10 @@ static struct pc pc_create(void)
 static void pc_destroy(struct pc *pc)
 {
     machine_destroy(pc->machine);
+    loop_lock(pc->loop);
+    char_destroy(pc->port);
+    loop_unlock(pc->loop);
+    free(pc->block);
     loop_destroy(pc->loop);
 }
 

@@ -10,7 +10,7 @@
  * Reset: a driver may ask for it at any time, also while elements are out at a back end that writes to their memory.
  * Then the device stops at once, but is reset only when the last one was pushed, and until then shows its old status,
  * which is what drivers wait for (2.4.2, 4.1.4.3.2). A reset of the machine cannot wait: whoever resets it drains the
- * back ends first.
+ * back ends first, or elements that are out are forgotten while their memory may still be written.
  *
  * All functions and hooks need the machine lock.
  */

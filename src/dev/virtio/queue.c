@@ -72,12 +72,15 @@ static void element_back(struct virtq *q)
 
 void virtq_unpop(struct virtq *q, struct virtq_element *e)
 {
-    if (e->life == q->life && q->desc)
+    if (e->life != q->life)
+        return;
+    if (q->desc)
         q->ops->unpop(q, e);
     element_back(q);
 }
 
-/* What was stored is made known in any case; an element of an earlier life is of no interest to the driver. */
+/* What was stored is made known in any case. An element of an earlier life is nobody's any more, and one that a reset of
+ * the queue or of the device waits for is of no interest to the driver. */
 void virtq_push(struct virtq *q, struct virtq_element *e, u32 written)
 {
     u32 left = written < e->in_len ? written : e->in_len;
@@ -88,7 +91,9 @@ void virtq_push(struct virtq *q, struct virtq_element *e, u32 written)
         mem_dma_done(q->dev->mem, e->seg[i].host, n);
         left -= n;
     }
-    if (e->life == q->life && q->desc && virtio_running(q->dev)) {
+    if (e->life != q->life)
+        return;
+    if (q->desc && !q->stopping && virtio_running(q->dev)) {
         q->ops->push(q, e, written);
         q->pushed = (u16)(q->pushed + (q->ops == &virtq_packed ? e->ring : 1));
     }
@@ -187,7 +192,7 @@ void virtq_start(struct virtq *q)
 void virtq_reset(struct virtq *q)
 {
     q->life++;
-    q->pushed = 0;
+    q->busy = q->pushed = 0;
     q->stopping = false;
     q->desc = q->driver = q->device = NULL;
     *q->s = (struct virtq_state){.size = q->max, .vector = VIRTQ_NO_VECTOR};
@@ -196,7 +201,7 @@ void virtq_reset(struct virtq *q)
 void virtq_loaded(struct virtq *q)
 {
     q->life++;
-    q->pushed = 0;
+    q->busy = q->pushed = 0;
     q->stopping = false;
     q->desc = q->driver = q->device = NULL;
     if (!q->s->enabled)

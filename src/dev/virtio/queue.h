@@ -61,7 +61,7 @@ struct virtq {
     const struct virtq_ops *ops;
     u16 index, max;             /* which of the device's queues; its largest size */
     u16 pushed;                 /* since the driver was last told */
-    u16 busy;                   /* elements that are out */
+    u16 busy;                   /* elements that are out, of this life */
     bool stopping;              /* a reset of the queue waits for them */
     u32 life;                   /* counts resets */
     u8 *desc, *driver, *device; /* the three areas on the host; NULL while not enabled */
