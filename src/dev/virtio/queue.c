@@ -79,8 +79,8 @@ void virtq_unpop(struct virtq *q, struct virtq_element *e)
     element_back(q);
 }
 
-/* What was stored is made known in any case. An element of an earlier life is nobody's any more, and one that a reset of
- * the queue or of the device waits for is of no interest to the driver. */
+/* What was stored is made known in any case. An element of an earlier life is nobody's any more, and one that a reset
+ * of the queue or of the device waits for is of no interest to the driver. */
 void virtq_push(struct virtq *q, struct virtq_element *e, u32 written)
 {
     u32 left = written < e->in_len ? written : e->in_len;
