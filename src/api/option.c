@@ -132,6 +132,15 @@ static int parse_sandbox(const char *who, const char *value, void *place, struct
     return error_set(err, -EINVAL, "%s: not a way to confine the process; give on, auto or off", who);
 }
 
+static int parse_virtio(const char *who, const char *value, void *place, struct error *err)
+{
+    bool mmio = strcmp(value, "mmio") == 0;
+    if (!mmio && strcmp(value, "pci") != 0)
+        return error_set(err, -EINVAL, "%s: no such bus; give pci or mmio", who);
+    *(bool *)place = mmio;
+    return 0;
+}
+
 static int parse_unpack(const char *who, const char *value, void *place, struct error *err)
 {
     bool guest = strcmp(value, "guest") == 0;
@@ -179,6 +188,9 @@ static const struct option options[] = {
     {{"console", NULL, "WHERE", NULL, "virtio console (hvc0, ...): as --serial; may be repeated", true},
      parse_port,
      AT(port)},
+    {{"virtio", NULL, "BUS", "pci", "where virtio devices are: pci, or mmio for a guest without PCI"},
+     parse_virtio,
+     AT(virtio_mmio)},
     {{"balloon", NULL, "SWITCH", "on", "let the guest give memory back (virtio-balloon): on or off"},
      parse_switch,
      AT(balloon)},

@@ -51,8 +51,9 @@ struct machine_config {
     const char *firmware;  /* raw image that ends at 4 GiB; without kernel and firmware the built-in guest runs */
     bool no_unpack;        /* a bzImage's kernel is left to unpack itself */
     bool debug_exit, testdev;
-    bool rng;     /* a virtio-rng */
-    bool balloon; /* a virtio-balloon */
+    bool rng;         /* a virtio-rng */
+    bool virtio_mmio; /* the virtio devices are not on the PCI bus */
+    bool balloon;     /* a virtio-balloon */
     struct machine_disk disk[MACHINE_MAX_DISKS];
     unsigned disks;
     struct chardev *port[MACHINE_MAX_CONSOLES]; /* of a virtio-console */

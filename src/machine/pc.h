@@ -7,6 +7,7 @@
 #include "bus/pci.h"
 #include "dev/dev.h"
 #include "machine/acpi.h"
+#include "machine/board.h"
 #include "machine/boot/boot.h"
 #include "machine/boot/firmware.h"
 #include "machine/lines.h"
@@ -44,7 +45,8 @@ struct machine {
     /* Every device, in order of creation; those that others need by name as well. */
     struct dev *dev[MACHINE_DEVS_MAX];
     unsigned devs;
-    unsigned transports; /* virtio's */
+    unsigned transports;             /* virtio's */
+    u32 virtio_pulled[VIRTIO_LINES]; /* of the virtio devices without PCI: which pull a line, by their number */
     struct ferr *ferr;
     struct fw_cfg *fw_cfg;
     struct i440fx *i440fx;

@@ -1,15 +1,17 @@
 /*
- * The virtio devices: each in the next free PCI slot, in a fixed order, so that the same options give the guest the
- * same addresses.
+ * The virtio devices: each in the next free PCI slot, or with the next window and line (the DSDT tells the guest), in a
+ * fixed order, so that the same options give the guest the same addresses.
  */
 #include "dev/virtio/balloon.h"
 #include "dev/virtio/blk.h"
 #include "dev/virtio/console.h"
+#include "dev/virtio/mmio.h"
 #include "dev/virtio/pci.h"
 #include "dev/virtio/rng.h"
 #include "machine/pc.h"
 
 #define SLOTS 32
+_Static_assert(MACHINE_MAX_DISKS + 3 <= 32, "a bit of virtio_pulled for each device");
 _Static_assert(MACHINE_DISK_QUEUES <= VIRTIO_BLK_QUEUES, "queues of a disk");
 _Static_assert(MACHINE_MAX_CONSOLES == VIRTIO_CONSOLE_PORTS, "consoles");
 
@@ -22,6 +24,39 @@ static u8 free_slot(const struct machine *m)
     return 0;
 }
 
+static struct dev *make_pci(struct machine *m, struct virtio_device *d, struct error *err)
+{
+    u8 slot = free_slot(m);
+    if (!slot) {
+        error_set(err, -ENOSPC, "there are too many devices: all PCI slots are taken");
+        return NULL;
+    }
+    struct virtio_pci_config cfg = {.bus = &m->pci, .devfn = PCI_DEVFN(slot, 0), .device = d};
+    return (struct dev *)virtio_pci_create(&cfg, err);
+}
+
+/* Several devices share a line; it is up while any of them pulls. */
+static void mmio_line(void *opaque, unsigned n, bool level)
+{
+    struct machine *m = opaque;
+    unsigned line = n % VIRTIO_LINES;
+    struct irq_line wire = lines_input(&m->lines, LINE_VIRTIO, VIRTIO_LINE_FIRST + line);
+
+    if (level)
+        m->virtio_pulled[line] |= BIT(n);
+    else
+        m->virtio_pulled[line] &= ~BIT(n);
+    irq_set(&wire, m->virtio_pulled[line] != 0);
+}
+
+static struct dev *make_mmio(struct machine *m, struct virtio_device *d, struct error *err)
+{
+    unsigned n = m->transports;
+    struct virtio_mmio_config cfg = {
+        .base = BOARD_VIRTIO_MMIO + n * VIRTIO_MMIO_SIZE, .irq = {mmio_line, m, n}, .device = d};
+    return (struct dev *)virtio_mmio_create(&cfg, err);
+}
+
 /* A device and its transport, which is destroyed before it. */
 static int add_device(struct machine *m, struct virtio_device *d, unsigned instance, struct error *err)
 {
@@ -29,12 +64,7 @@ static int add_device(struct machine *m, struct virtio_device *d, unsigned insta
         return -ENOMEM;
     d->dev.instance = instance;
     m->dev[m->devs++] = &d->dev;
-
-    u8 slot = free_slot(m);
-    if (!slot)
-        return error_set(err, -ENOSPC, "there are too many devices: all PCI slots are taken");
-    struct virtio_pci_config cfg = {.bus = &m->pci, .devfn = PCI_DEVFN(slot, 0), .device = d};
-    struct dev *transport = (struct dev *)virtio_pci_create(&cfg, err);
+    struct dev *transport = m->cfg.virtio_mmio ? make_mmio(m, d, err) : make_pci(m, d, err);
     if (!transport)
         return -ENOMEM;
     transport->instance = m->transports++;

@@ -76,6 +76,7 @@ static int open_machine(struct vm *vm, struct error *err)
         .testdev = cfg->testdev,
         .rng = cfg->rng,
         .balloon = cfg->balloon,
+        .virtio_mmio = cfg->virtio_mmio,
         .serial = vm->serial,
         .console = vm->debugcon,
         .no_firmware_log = !cfg->debugcon,

@@ -31,7 +31,7 @@ struct pc {
     struct machine *machine;
 };
 
-static struct pc pc_create(void)
+static struct pc pc_create(bool mmio)
 {
     struct error err = {""};
     struct pc pc = {.loop = loop_create()};
@@ -46,6 +46,7 @@ static struct pc pc_create(void)
                                                          .model = cpu_model_find("x86-64-v3"),
                                                          .debug_exit = true,
                                                          .testdev = true,
+                                                         .virtio_mmio = mmio,
                                                          .rng = true,
                                                          .balloon = true,
                                                          .disk = {{.block = pc.block, .queues = 2, .packed = true}},
@@ -113,7 +114,7 @@ static void check_class(const struct state_class *cls)
 
 static void test_every_field(void **state)
 {
-    struct pc pc = pc_create();
+    struct pc pc = pc_create(*(bool *)*state);
     check_class(&cpu_class);
     const struct dev *d;
     for (unsigned n = 0; (d = machine_dev(pc.machine, n)); n++)
@@ -158,7 +159,8 @@ static void check_device(struct pc *from, struct pc *to, unsigned n)
 
 static void test_every_device(void **state)
 {
-    struct pc from = pc_create(), to = pc_create();
+    bool mmio = *(bool *)*state;
+    struct pc from = pc_create(mmio), to = pc_create(mmio);
     for (unsigned n = 0; machine_dev(from.machine, n); n++)
         check_device(&from, &to, n);
     pc_destroy(&from);
@@ -167,9 +169,12 @@ static void test_every_device(void **state)
 
 int main(void)
 {
+    bool pci = false, mmio = true; /* where the virtio devices are */
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_field),
-        cmocka_unit_test(test_every_device),
+        cmocka_unit_test_prestate(test_every_field, &pci),
+        cmocka_unit_test_prestate(test_every_device, &pci),
+        cmocka_unit_test_prestate(test_every_field, &mmio),
+        cmocka_unit_test_prestate(test_every_device, &mmio),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

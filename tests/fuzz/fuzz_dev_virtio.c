@@ -1,5 +1,5 @@
 /*
- * Every virtio device behind its PCI transport: a driver that means well and then damages its rings, descriptors and
+ * Every virtio device behind its transports: a driver that means well and then damages its rings, descriptors and
  * tables; registers and configuration space at random; requests that are done at any later time; resets and saved
  * state in between.
  */
@@ -11,6 +11,7 @@
 #include "dev/virtio/balloon.h"
 #include "dev/virtio/blk.h"
 #include "dev/virtio/console.h"
+#include "dev/virtio/mmio.h"
 #include "dev/virtio/rng.h"
 
 #define QUEUES 6
@@ -20,7 +21,6 @@ struct rig {
     struct driver_queue q[QUEUES];
     struct block block;
     struct chardev cd[2];
-    bool packed;
 };
 
 static void cd_write(struct chardev *cd, const u8 *buf, size_t len)
@@ -164,6 +164,82 @@ static void life_step(struct rig *r, struct script *s, u8 op)
     driver_place(&r->d);
 }
 
+/* The other transport: its registers alone, with whatever stands in memory. */
+static void mmio_input(struct rig *r, struct script *s, u8 kind)
+{
+    static const u16 useful[] = {0x14, 0x20, 0x24, 0x30, 0x38, 0x44, 0x50, 0x64, 0x70, 0x80, 0x90, 0xa0, 0xc0, 0x100};
+    loop_lock(r->d.loop);
+    struct virtio_device *device = device_make(r, kind);
+    struct virtio_mmio *mmio =
+        virtio_mmio_create(&(struct virtio_mmio_config){.base = DRIVER_BAR, .device = device}, NULL);
+    loop_unlock(r->d.loop);
+    if (!mmio)
+        abort();
+    static const u32 first[][2] = {{0x70, 3},       {0x24, 1},       {0x20, 1},       {0x70, 11}, {0x38, 8},
+                                   {0x80, 0x10000}, {0x90, 0x11000}, {0xa0, 0x12000}, {0x44, 1},  {0x70, 15}};
+    for (size_t n = 0; n < ARRAY_SIZE(first); n++)
+        driver_write(&r->d, first[n][0], first[n][1], 4);
+    while (script_more(s)) {
+        u8 op = (u8)script_take(s, 1);
+        u64 at = op & 0x40 ? script_take(s, 2) & 0x1ff : useful[(op >> 2 & 15) % ARRAY_SIZE(useful)];
+        unsigned size = op & 0x40 ? 1u << (op >> 2 & 3) : 4;
+        if ((op & 3) == 0)
+            (void)driver_read(&r->d, at, size);
+        else if ((op & 3) == 1)
+            driver_write(&r->d, at, script_value(s), size);
+        else if ((op & 3) == 2)
+            r->d.ram[DRIVER_RING + script_take(s, 2) % 0x3000] = (u8)script_take(s, 1);
+        else
+            outside_step(r, op);
+    }
+    block_drain(&r->block);
+    loop_lock(r->d.loop);
+    ((struct dev *)mmio)->cls->destroy((struct dev *)mmio);
+    device->dev.cls->destroy(&device->dev);
+    loop_unlock(r->d.loop);
+    mem_space_destroy(r->d.mem);
+    loop_destroy(r->d.loop);
+}
+
+static void pci_input(struct rig *r, struct script *s, u8 kind)
+{
+    loop_lock(r->d.loop);
+    struct virtio_device *device = device_make(r, kind);
+    loop_unlock(r->d.loop);
+    driver_attach(&r->d, device);
+    start(r, s);
+
+    while (script_more(s)) {
+        u8 op = (u8)script_take(s, 1);
+        switch (op & 7) {
+        case 0:
+        case 1:
+            chain_step(r, s);
+            break;
+        case 2:
+            damage_step(r, s);
+            break;
+        case 3:
+            register_step(r, s, op);
+            break;
+        case 4:
+            config_step(r, s, op);
+            break;
+        case 5:
+            outside_step(r, op);
+            break;
+        case 6:
+            script_time(s, r->d.loop);
+            break;
+        case 7:
+            life_step(r, s, op);
+            break;
+        }
+    }
+    block_drain(&r->block);
+    driver_close(&r->d);
+}
+
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 {
     static const struct char_ops ops = {.write = cd_write, .kick = cd_kick};
@@ -176,41 +252,10 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
     stub_open(&r->block, r->d.loop);
     r->cd[0].ops = r->cd[1].ops = &ops;
     u8 kind = (u8)script_take(&s, 1);
-    loop_lock(r->d.loop);
-    struct virtio_device *device = device_make(r, kind);
-    loop_unlock(r->d.loop);
-    driver_attach(&r->d, device);
-    start(r, &s);
-
-    while (script_more(&s)) {
-        u8 op = (u8)script_take(&s, 1);
-        switch (op & 7) {
-        case 0:
-        case 1:
-            chain_step(r, &s);
-            break;
-        case 2:
-            damage_step(r, &s);
-            break;
-        case 3:
-            register_step(r, &s, op);
-            break;
-        case 4:
-            config_step(r, &s, op);
-            break;
-        case 5:
-            outside_step(r, op);
-            break;
-        case 6:
-            script_time(&s, r->d.loop);
-            break;
-        case 7:
-            life_step(r, &s, op);
-            break;
-        }
-    }
-    block_drain(&r->block);
-    driver_close(&r->d);
+    if (kind & 4)
+        mmio_input(r, &s, kind);
+    else
+        pci_input(r, &s, kind);
     free(r);
     return 0;
 }

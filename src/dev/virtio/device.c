@@ -226,15 +226,21 @@ void virtio_queue_enable(struct virtio_device *d, unsigned n)
     virtio_notify(d, n);
 }
 
-void virtio_queue_reset(struct virtio_device *d, unsigned n)
+void virtio_queue_stop(struct virtio_device *d, unsigned n)
 {
     struct virtq *q = virtio_queue_at(d, n);
 
-    if (!q || !virtio_has(d, VIRTIO_F_RING_RESET) || !q->s->enabled)
+    if (!q || !q->s->enabled)
         return;
     q->stopping = q->busy != 0;
     if (!q->stopping)
         virtq_reset(q);
+}
+
+void virtio_queue_reset(struct virtio_device *d, unsigned n)
+{
+    if (virtio_has(d, VIRTIO_F_RING_RESET))
+        virtio_queue_stop(d, n);
 }
 
 void virtio_notify(struct virtio_device *d, unsigned n)

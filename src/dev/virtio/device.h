@@ -153,7 +153,10 @@ void virtio_config_write(struct virtio_device *d, unsigned off, u32 value, unsig
 /* NULL if there is none of that number. */
 struct virtq *virtio_queue_at(struct virtio_device *d, unsigned n);
 void virtio_queue_enable(struct virtio_device *d, unsigned n);
+/* If VIRTIO_F_RING_RESET was agreed on. */
 void virtio_queue_reset(struct virtio_device *d, unsigned n);
+/* In any case. */
+void virtio_queue_stop(struct virtio_device *d, unsigned n);
 void virtio_notify(struct virtio_device *d, unsigned n);
 /* All queues: what kept the device from looking is gone. */
 void virtio_notify_all(struct virtio_device *d);

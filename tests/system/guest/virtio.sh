@@ -61,11 +61,13 @@ fi
 echo "vdb: $(dd if=/dev/vdb bs=512 count=1 2>/dev/null)"
 echo "disk: good"
 
-# The console: a line each way.
-stty -echo </dev/hvc0
-echo "hvc0: type a line" >/dev/hvc0
-read -r line </dev/hvc0
-echo "hvc0: got <$line>" >/dev/hvc0
+# The console: a line each way. It stays open, as what comes while nobody has it open is lost.
+exec 3<>/dev/hvc0
+stty -echo <&3
+echo "hvc0: type a line" >&3
+read -r line <&3
+echo "hvc0: got <$line>" >&3
+exec 3>&-
 
 # The balloon: 200 MiB are used and freed again. The host watches.
 mkdir -p /fill
