@@ -22,7 +22,10 @@ MEMORY = 448  # MiB
 DISK = 64  # MiB
 FREED = 120  # MiB of the 200 that have to come back; the rest may be on its way
 
-EXPECTED = [r'fail to add MMCONFIG information']  # as in boot_linux.py
+EXPECTED = [
+    r'fail to add MMCONFIG information',  # as in boot_linux.py
+    r'hrtimer: interrupt took',  # a slow engine on a busy host
+]
 
 
 def run(*command):

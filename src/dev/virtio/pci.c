@@ -41,7 +41,6 @@ enum {
     QUEUE_DESC = 0x20,
     QUEUE_DRIVER = 0x28,
     QUEUE_DEVICE = 0x30,
-    QUEUE_NOTIFY_DATA = 0x38,
     QUEUE_RESET = 0x3a,
     COMMON_SIZE = 0x3c,
 };
@@ -72,10 +71,10 @@ struct virtio_pci {
 
 /* --- interrupts ------------------------------------------------------------------------------------------------- */
 
-static void isr_set(struct virtio_pci *p, u8 bits)
+static void isr_set(struct virtio_pci *p, u8 isr)
 {
-    p->s.isr |= bits;
-    pci_set_intx(&p->func, p->s.isr && !pci_msix_enabled(&p->msix));
+    p->s.isr = isr;
+    pci_set_intx(&p->func, isr && !pci_msix_enabled(&p->msix));
 }
 
 static void interrupt(struct virtio_pci *p, u16 vector, u8 isr)
@@ -83,7 +82,7 @@ static void interrupt(struct virtio_pci *p, u16 vector, u8 isr)
     if (pci_msix_enabled(&p->msix))
         pci_msix_notify(&p->msix, vector); /* ignores VIRTQ_NO_VECTOR */
     else
-        isr_set(p, isr);
+        isr_set(p, p->s.isr | isr);
 }
 
 static void queue_interrupt(void *opaque, struct virtq *q)
@@ -105,8 +104,7 @@ static void transport_reset(void *opaque)
     p->s.config_vector = VIRTQ_NO_VECTOR;
     p->s.queue_select = 0;
     p->s.device_feature_select = p->s.driver_feature_select = 0;
-    p->s.isr = 0;
-    pci_set_intx(&p->func, false);
+    isr_set(p, 0);
 }
 
 static bool master(void *opaque)
@@ -136,7 +134,6 @@ static u32 queue_read(struct virtio_pci *p, u64 off)
     case QUEUE_ENABLE:
         return q->s->enabled && !q->stopping;
     case QUEUE_NOTIFY_OFF:
-    case QUEUE_NOTIFY_DATA:
         return q->index;
     case QUEUE_DESC:
     case QUEUE_DESC + 4:
@@ -249,8 +246,7 @@ static u8 isr_read(struct virtio_pci *p)
 {
     u8 isr = p->s.isr;
 
-    p->s.isr = 0;
-    pci_set_intx(&p->func, false);
+    isr_set(p, 0);
     return isr;
 }
 
@@ -319,6 +315,7 @@ static void config_written(void *opaque, unsigned off, unsigned size)
     u32 target, len;
 
     pci_msix_written(&p->msix, off, size);
+    isr_set(p, p->s.isr); /* MSI-X may be on or off now */
     if (ranges_overlap(off, size, p->cap_pci + CAP_PCI_DATA, 4) && cap_target(p, &target, &len))
         window_write(p, target, get_u32(p->func.s->config + p->cap_pci + CAP_PCI_DATA) & (~0u >> (32 - 8 * len)), len);
     if (ranges_overlap(off, size, PCI_COMMAND, 2) && pci_is_master(&p->func))

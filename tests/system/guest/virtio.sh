@@ -47,6 +47,19 @@ for name in copy.0 copy.1 copy.2 through; do
     [ "$(sha256sum </disk/$name)" = "$sum" ]
 done
 [ "$(cat /disk/many/* | wc -l)" = 200 ]
+# Programs that come into memory by DMA, where others were a moment ago.
+cp /bin/busybox /disk/busybox.1
+head -c 4000000 /dev/urandom >/disk/filler
+n=0
+while [ $n -lt 4 ]; do
+    echo 3 >/proc/sys/vm/drop_caches
+    [ "$(/disk/busybox.1 sha256sum </tmp/data)" = "$sum" ]
+    mv /disk/busybox.1 /disk/busybox.2
+    cp /disk/busybox.2 /disk/busybox.1
+    rm /disk/busybox.2
+    cat /disk/filler >/dev/null
+    n=$((n + 1))
+done
 umount /disk
 # The driver goes and another one comes: reset and renegotiation.
 rmmod virtio_blk
