@@ -422,7 +422,7 @@ struct virtio_pci *virtio_pci_create(const struct virtio_pci_config *cfg, struct
         return NULL;
     }
     p->window = (struct mem_window){.ops = &window_ops, .opaque = p, .name = d->dev.cls->name, .size = WINDOW_SIZE};
-    pci_func_bar(&p->func, WINDOW_BAR, PCI_BAR_MEM64_PREFETCH, &p->window);
+    pci_func_bar(&p->func, WINDOW_BAR, PCI_BAR_MEM64, &p->window);
     caps_add(p);
     p->func.reading = config_reading;
     p->func.written = config_written;

@@ -2,7 +2,7 @@
  * Virtio over PCI: the transport between a function on the bus and a virtio device. VIRTIO 1.2, section 4.1, modern
  * only (device IDs from 0x1040 on, revision 1).
  *
- * BAR 4 (64-bit, prefetchable, 16 KiB) has a page each for common configuration, ISR, the device's configuration and
+ * BAR 4 (64-bit, 16 KiB) has a page each for common configuration, ISR, the device's configuration and
  * notifications; BAR 1 is MSI-X, with a vector for each queue and one for changes of configuration. Without MSI-X it is
  * INTx through the ISR. The capability for access through configuration space (4.1.4.9) is there for firmware.
  */
