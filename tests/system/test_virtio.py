@@ -76,6 +76,19 @@ def wait_for(path, text, seconds):
     return False
 
 
+def squeeze(machine):
+    """The monitor takes memory from the guest, and gives it back."""
+    machine.type(f'\x01cballoon {MEMORY - 32}M\r')
+    end = time.monotonic() + 60
+    done = False
+    while not done and time.monotonic() < end:
+        machine.type('info balloon\r')
+        done = machine.expect(f'now {MEMORY - 32 << 10} KiB', 1) is not None
+    check('the guest gives up memory', done, machine.output)
+    machine.type(f'balloon {MEMORY}M\r')
+    machine.type('\x01c')
+
+
 def guest(cpus, words, folder):
     """Runs the guest; what it logged on the serial port."""
     kernel, _ = need_guest()
@@ -90,6 +103,7 @@ def guest(cpus, words, folder):
     if check('the console of the guest speaks', typed):
         machine.type('over the wire\n')
         check('and listens', machine.expect('got <over the wire>', 60) is not None, machine.output)
+        squeeze(machine)
         if check('the guest fills memory', wait_for(log, 'balloon: filled', 120)):
             full = resident(machine.process.pid)
             wait_for(log, 'balloon: end', 120)
