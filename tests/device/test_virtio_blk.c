@@ -319,6 +319,7 @@ static void test_power_busy(void **state)
     driver_place(&f.d);
     start(&f, V1);
     block_drain(&f.block);
+    assert_int_equal(f.d.ram[STATUS], NONE);
     assert_int_equal(get_u16(f.d.ram + f.q[0].used + 2), 0);
     assert_int_equal(driver_msis(&f.d), 0);
     submit(&f, 0, IN, 1, 512);

@@ -100,12 +100,14 @@ static struct request *request_get(struct blk *b)
     return r;
 }
 
-/* The status is the last byte; the back end may have written to all before it, whatever it says. */
+/* The status is the last byte; the back end may have written to all before it, whatever it says. After a reset that
+ * did not wait, the memory is not ours any more. */
 static void request_end(struct request *r)
 {
     struct virtq *q = r->queue;
 
-    (void)virtq_write(&r->e, r->e.in_len - 1, &r->status, 1);
+    if (virtq_is_current(q, &r->e))
+        (void)virtq_write(&r->e, r->e.in_len - 1, &r->status, 1);
     virtq_push(q, &r->e, r->e.in_len);
     request_put(r);
     virtq_notify(q);
@@ -133,7 +135,7 @@ static void part_set(struct request *r, unsigned n, u8 op, u64 sector, u64 bytes
         .op = op, .offset = sector * BLOCK_SECTOR, .length = bytes, .done = part_done, .opaque = r};
 }
 
-/* The last part may be done before we return: nothing of the request is touched after it. */
+/* None of them is done before we return: that takes the lock that we hold. */
 static void parts_submit(struct request *r, unsigned count)
 {
     struct block *block = r->blk->block;

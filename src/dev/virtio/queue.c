@@ -72,7 +72,7 @@ static void element_back(struct virtq *q)
 
 void virtq_unpop(struct virtq *q, struct virtq_element *e)
 {
-    if (e->life != q->life)
+    if (!virtq_is_current(q, e))
         return;
     if (q->desc)
         q->ops->unpop(q, e);
@@ -91,7 +91,7 @@ void virtq_push(struct virtq *q, struct virtq_element *e, u32 written)
         mem_dma_done(q->dev->mem, e->seg[i].host, n);
         left -= n;
     }
-    if (e->life != q->life)
+    if (!virtq_is_current(q, e))
         return;
     if (q->desc && !q->stopping && virtio_running(q->dev)) {
         q->ops->push(q, e, written);

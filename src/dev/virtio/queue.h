@@ -76,6 +76,12 @@ void virtq_unpop(struct virtq *q, struct virtq_element *e);
 /* Interrupts the driver for what was pushed, if it wants that. */
 void virtq_notify(struct virtq *q);
 
+/* The queue was not reset since it was popped. */
+static inline bool virtq_is_current(const struct virtq *q, const struct virtq_element *e)
+{
+    return e->life == q->life;
+}
+
 /* Copies between an element and a buffer from byte `from` on; how many bytes there were. */
 u32 virtq_read(const struct virtq_element *e, u32 from, void *buf, u32 len);
 u32 virtq_write(const struct virtq_element *e, u32 from, const void *buf, u32 len);
