@@ -61,6 +61,7 @@ struct ring3_option {
         *value; /* what the value is, as help shows it ("SIZE"); NULL for a switch, whose value is "on" or "off" */
     const char *preset; /* value if it is not set; NULL: not there */
     const char *text;   /* one line of help */
+    bool repeats;       /* may be given several times, and each counts */
 };
 
 /* The n-th option; NULL after the last. */
@@ -76,7 +77,8 @@ struct ring3_config;
 struct ring3_config *ring3_config_create(void);
 void ring3_config_destroy(struct ring3_config *cfg);
 
-/* Checks the value and keeps a copy. Files are looked at when the machine is made. The last value given counts. */
+/* Checks the value and keeps a copy. Files are looked at when the machine is made. The last value given counts, but of
+ * an option that repeats all do. */
 int ring3_config_set(struct ring3_config *cfg, const char *name, const char *value, struct ring3_error *err);
 
 enum ring3_level { RING3_ERROR, RING3_WARN, RING3_INFO, RING3_DEBUG };

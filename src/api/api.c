@@ -12,7 +12,10 @@
 #include "vm/vm.h"
 
 struct ring3_config {
-    char *value[OPTION_MAX]; /* by row; NULL where the preset holds */
+    struct config_value {
+        char **text;     /* more than one only where the option repeats */
+        unsigned count;  /* 0 where the preset holds */
+    } value[OPTION_MAX]; /* by row */
     struct log log;
     ring3_log_fn *log_fn;
     void *log_opaque;
@@ -73,12 +76,48 @@ struct ring3_config *ring3_config_create(void)
     return calloc(1, sizeof(struct ring3_config));
 }
 
+static void value_clear(struct config_value *v)
+{
+    for (unsigned i = 0; i < v->count; i++)
+        free(v->text[i]);
+    free(v->text);
+    *v = (struct config_value){0};
+}
+
+static int value_add(struct config_value *v, const char *text)
+{
+    char **grown = realloc(v->text, (v->count + 1) * sizeof(*grown));
+    char *copy = strdup(text);
+    if (grown)
+        v->text = grown;
+    if (!grown || !copy) {
+        free(copy);
+        return -ENOMEM;
+    }
+    v->text[v->count++] = copy;
+    return 0;
+}
+
+/* Takes the old values away when the new one is there. */
+static int value_replace(struct config_value *v, const char *text)
+{
+    struct config_value fresh = {0};
+    int status = value_add(&fresh, text);
+    if (status) {
+        value_clear(&fresh);
+        return status;
+    }
+    value_clear(v);
+    *v = fresh;
+    return 0;
+}
+
 void ring3_config_destroy(struct ring3_config *cfg)
 {
     if (!cfg)
         return;
     for (unsigned i = 0; i < OPTION_MAX; i++)
-        free(cfg->value[i]);
+        value_clear(&cfg->value[i]);
     free(cfg);
 }
 
@@ -96,20 +135,16 @@ static int option_parse(const struct option *o, const char *value, struct vm_con
 int ring3_config_set(struct ring3_config *cfg, const char *name, const char *value, struct ring3_error *err)
 {
     struct error why = {0};
-    struct vm_config scratch;
+    struct vm_config scratch = {0};
     unsigned index;
     const struct option *o = option_find(name, &index);
     if (!o)
         return fail(err, error_set(&why, -EINVAL, "--%s: no such option; `ring3 help run` lists them", name), &why);
+    struct config_value *v = &cfg->value[index];
     int status = option_parse(o, value, &scratch, &why);
-    if (status)
-        return fail(err, status, &why);
-    char *copy = strdup(value);
-    if (!copy)
-        return fail(err, error_set(&why, -ENOMEM, "out of memory"), &why);
-    free(cfg->value[index]);
-    cfg->value[index] = copy;
-    return RING3_OK;
+    if (!status && (o->public.repeats ? value_add(v, value) : value_replace(v, value)))
+        status = error_set(&why, -ENOMEM, "out of memory");
+    return status ? fail(err, status, &why) : RING3_OK;
 }
 
 void ring3_config_log(struct ring3_config *cfg, enum ring3_level level, ring3_log_fn *log, void *opaque)
@@ -149,14 +184,13 @@ static struct ring3_config *config_copy(const struct ring3_config *from)
         return NULL;
     *to = *from;
     memset(to->value, 0, sizeof(to->value));
-    for (unsigned i = 0; i < OPTION_MAX; i++) {
-        if (!from->value[i])
-            continue;
-        to->value[i] = strdup(from->value[i]);
-        if (!to->value[i]) {
-            ring3_config_destroy(to);
-            return NULL;
-        }
+    int status = 0;
+    for (unsigned i = 0; i < OPTION_MAX; i++)
+        for (unsigned n = 0; n < from->value[i].count && !status; n++)
+            status = value_add(&to->value[i], from->value[i].text[n]);
+    if (status) {
+        ring3_config_destroy(to);
+        return NULL;
     }
     to->log.sink = to->log_fn ? log_out : NULL;
     to->log.opaque = to;
@@ -180,8 +214,10 @@ static int vm_config_fill(struct ring3_config *cfg, struct vm_config *vc, struct
     *vc = (struct vm_config){.log = &cfg->log, .event = cfg->event_fn ? event_out : NULL, .opaque = cfg};
     const struct option *o;
     for (unsigned i = 0; (o = option_at(i)); i++) {
-        const char *value = cfg->value[i] ? cfg->value[i] : o->public.preset;
-        int status = value ? option_parse(o, value, vc, err) : 0;
+        const struct config_value *v = &cfg->value[i];
+        int status = !v->count && o->public.preset ? option_parse(o, o->public.preset, vc, err) : 0;
+        for (unsigned n = 0; n < v->count && !status; n++)
+            status = option_parse(o, v->text[n], vc, err);
         if (status)
             return status;
     }

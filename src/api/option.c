@@ -88,6 +88,27 @@ static int parse_console(const char *who, const char *value, void *place, struct
     return status ? status : parse_text(who, value, place, err);
 }
 
+static int list_add(const char *who, const char *value, void *place, struct error *err)
+{
+    struct vm_list *list = place;
+    if (list->count == VM_LIST_MAX)
+        return error_set(err, -EINVAL, "%s: there are too many of them; give at most %d", who, VM_LIST_MAX);
+    list->item[list->count++] = value;
+    return 0;
+}
+
+static int parse_disk(const char *who, const char *value, void *place, struct error *err)
+{
+    int status = vm_disk_check(who, value, err);
+    return status ? status : list_add(who, value, place, err);
+}
+
+static int parse_port(const char *who, const char *value, void *place, struct error *err)
+{
+    int status = char_spec_check(who, value, err);
+    return status ? status : list_add(who, value, place, err);
+}
+
 static int parse_switch(const char *who, const char *value, void *place, struct error *err)
 {
     bool on = strcmp(value, "on") == 0;
@@ -111,6 +132,15 @@ static int parse_sandbox(const char *who, const char *value, void *place, struct
     return error_set(err, -EINVAL, "%s: not a way to confine the process; give on, auto or off", who);
 }
 
+static int parse_virtio(const char *who, const char *value, void *place, struct error *err)
+{
+    bool mmio = strcmp(value, "mmio") == 0;
+    if (!mmio && strcmp(value, "pci") != 0)
+        return error_set(err, -EINVAL, "%s: no such bus; give pci or mmio", who);
+    *(bool *)place = mmio;
+    return 0;
+}
+
 static int parse_unpack(const char *who, const char *value, void *place, struct error *err)
 {
     bool guest = strcmp(value, "guest") == 0;
@@ -122,7 +152,7 @@ static int parse_unpack(const char *who, const char *value, void *place, struct 
 
 #define AT(member) offsetof(struct vm_config, member)
 
-/* name, alias, value, preset, help */
+/* name, alias, value, preset, help, repeats */
 static const struct option options[] = {
     {{"kernel", NULL, "PATH", NULL, "kernel: Linux bzImage, ELF with a PVH note, or multiboot 1"},
      parse_path,
@@ -152,6 +182,17 @@ static const struct option options[] = {
     {{"debugcon", NULL, "WHERE", NULL, "debug console and firmware log, ports 0xe9 and 0x402: as --serial"},
      parse_console,
      AT(debugcon)},
+    {{"disk", NULL, "IMAGE", NULL, "disk image (virtio-blk), see ring3(1) for more words; may be repeated", true},
+     parse_disk,
+     AT(disk)},
+    {{"console", NULL, "WHERE", NULL, "virtio console (hvc0, ...): as --serial; may be repeated", true},
+     parse_port,
+     AT(port)},
+    {{"virtio", NULL, "BUS", "pci", "where virtio devices are: pci, or mmio for a guest without PCI"},
+     parse_virtio,
+     AT(virtio_mmio)},
+    {{"balloon", NULL, "on|off", "on", "let the guest give memory back (virtio-balloon)"}, parse_switch, AT(balloon)},
+    {{"rng", NULL, "on|off", "on", "random numbers of the host for the guest (virtio-rng)"}, parse_switch, AT(rng)},
     {{"debug-exit", NULL, NULL, "off", "a write of VALUE to port 0xf4 ends with status (VALUE << 1) | 1"},
      parse_switch,
      AT(debug_exit)},

@@ -274,6 +274,8 @@ u32 pci_config_read(struct pci_bus *bus, u32 address, unsigned size)
 
     if (!f || off + size > PCI_CONFIG_SIZE)
         return (u32)(~0ull >> (64 - 8 * size));
+    if (f->reading)
+        f->reading(f->opaque, off, size);
     memcpy(&value, f->s->config + off, size);
     return value;
 }

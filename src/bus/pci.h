@@ -107,6 +107,8 @@ struct pci_func {
     u8 writable[PCI_CONFIG_SIZE];
     u8 clear[PCI_CONFIG_SIZE]; /* write 1 to clear */
     struct pci_bar bar[PCI_BARS];
+    /* Before a guest's read of `size` bytes at `off`: the last moment to bring them up to date; may be NULL. */
+    void (*reading)(void *opaque, unsigned off, unsigned size);
     /* After a guest's write of `size` bytes at `off` took effect; may be NULL. */
     void (*written)(void *opaque, unsigned off, unsigned size);
     void *opaque;

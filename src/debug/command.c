@@ -11,7 +11,7 @@
 #include "machine/machine.h"
 #include "vm/vm.h"
 
-static const struct command *const tables[] = {commands_control, commands_inspect, commands_examine};
+static const struct command *const tables[] = {commands_control, commands_memory, commands_inspect, commands_examine};
 
 struct cpu *command_cpu(struct command_call *call, int n)
 {

@@ -30,7 +30,7 @@ struct command {
 };
 
 /* Tables of the single files; the last row has no name. */
-extern const struct command commands_control[], commands_inspect[], commands_examine[];
+extern const struct command commands_control[], commands_inspect[], commands_examine[], commands_memory[];
 
 /* Runs a line. It is cut into words in place. */
 void command_run(struct vm *vm, char *line, FILE *out);

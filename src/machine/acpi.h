@@ -15,6 +15,7 @@ struct acpi_config {
     unsigned cpus;
     u16 pm_base;                    /* PM registers in port space */
     u32 pci_hole;                   /* memory for PCI from here to the I/O APIC */
+    unsigned virtio_mmio;           /* how many virtio devices are not on the PCI bus */
     u64 pci_hole64, pci_hole64_end; /* and above 4 GiB: [first, end), empty if equal */
 };
 

@@ -110,6 +110,7 @@ struct acpi_config machine_acpi_config(const struct machine *m, u16 pm_base)
     }
     return (struct acpi_config){.cpus = m->cfg.cpus,
                                 .pm_base = pm_base,
+                                .virtio_mmio = m->cfg.virtio_mmio ? m->transports : 0,
                                 .pci_hole = (u32)align_up(mem_space_below_4g(m->mem), MiB(1)),
                                 .pci_hole64 = hole64,
                                 .pci_hole64_end = hole64_end};

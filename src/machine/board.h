@@ -11,6 +11,7 @@
 #define BOARD_IOAPIC       0xfec00000u
 #define BOARD_HPET         0xfed00000u
 #define BOARD_HPET_SIZE    0x400u
+#define BOARD_VIRTIO_MMIO  0xfed10000u /* a window of 0x200 bytes for each device, without PCI */
 #define BOARD_LAPIC        0xfee00000u
 #define BOARD_PCI_HOLE_END BOARD_IOAPIC
 
@@ -33,6 +34,10 @@ enum {
     IRQ_AUX = 12,
     IRQ_FPU = 13,
 };
+
+/* Inputs of the I/O APIC that virtio devices without PCI share. */
+#define VIRTIO_LINE_FIRST 16u
+#define VIRTIO_LINES      4u
 
 /* The sleep type that means "off" in the PM1 control register. */
 #define BOARD_S5_TYPE 0

@@ -296,5 +296,5 @@ int machine_add_devices(struct machine *m, struct error *err)
             return error_set(err, -ENOMEM, "cannot make the %s: %s", d->name, why.text);
         m->dev[m->devs++] = dev;
     }
-    return 0;
+    return machine_add_virtio(m, err);
 }

@@ -9,6 +9,7 @@
 
 #include "dev/pc/fw_cfg.h"
 #include "dev/pc/piix3.h"
+#include "dev/virtio/mmio.h"
 #include "machine/acpi.h"
 #include "machine/aml.h"
 #include "machine/board.h"
@@ -269,6 +270,25 @@ static void fw_cfg(struct bytes *a)
     aml_end(a, dev);
 }
 
+/* By the name that Linux knows them by. */
+static void virtio_mmio(struct bytes *a, unsigned n)
+{
+    const u32 line = VIRTIO_LINE_FIRST + n % VIRTIO_LINES;
+    char name[5];
+    snprintf(name, sizeof(name), "VR%02X", n & 0xff);
+    size_t dev = aml_device(a, name);
+
+    aml_name_is(a, "_HID");
+    aml_string(a, "LNRO0005");
+    aml_name_int(a, "_UID", n);
+    aml_name_is(a, "_CRS");
+    size_t res = aml_resources(a);
+    aml_res_memory32(a, BOARD_VIRTIO_MMIO + n * VIRTIO_MMIO_SIZE, VIRTIO_MMIO_SIZE, true);
+    aml_res_interrupts(a, &line, 1);
+    aml_resources_end(a, res);
+    aml_end(a, dev);
+}
+
 static void processors(struct bytes *a, unsigned cpus)
 {
     for (unsigned i = 0; i < cpus; i++) {
@@ -302,6 +322,8 @@ void dsdt_build(struct bytes *a, const struct acpi_config *cfg)
     host_bridge(a, cfg);
     hpet(a);
     fw_cfg(a);
+    for (unsigned n = 0; n < cfg->virtio_mmio; n++)
+        virtio_mmio(a, n);
     aml_end(a, scope);
     sleep_states(a);
 }

@@ -18,6 +18,7 @@ enum line_source {
     LINE_PCI,
     LINE_HPET,
     LINE_TESTDEV,
+    LINE_VIRTIO,
     LINE_SOURCES
 };
 

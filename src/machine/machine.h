@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/types.h"
 
+struct block;
 struct chardev;
 struct cpu;
 struct cpu_model;
@@ -27,7 +28,18 @@ enum machine_event {
     MACHINE_DEBUG_EXIT, /* value is the exit status (value << 1) | 1 */
 };
 
-#define MACHINE_MAX_CPUS 64
+#define MACHINE_MAX_CPUS     64
+#define MACHINE_MAX_DISKS    24
+#define MACHINE_MAX_CONSOLES 7
+
+/* A virtio-blk. */
+struct machine_disk {
+    struct block *block; /* the machine does not own it; drained before machine_reset and machine_destroy */
+    unsigned queues;     /* 1 to MACHINE_DISK_QUEUES */
+    bool packed;         /* offer packed rings */
+    const char *serial;  /* NULL: none; needed while the machine is made */
+};
+#define MACHINE_DISK_QUEUES 8
 
 struct machine_config {
     u64 ram_size;  /* bytes, 4 KiB multiple, at least 1 MiB */
@@ -39,6 +51,13 @@ struct machine_config {
     const char *firmware;  /* raw image that ends at 4 GiB; without kernel and firmware the built-in guest runs */
     bool no_unpack;        /* a bzImage's kernel is left to unpack itself */
     bool debug_exit, testdev;
+    bool rng;         /* a virtio-rng */
+    bool virtio_mmio; /* the virtio devices are not on the PCI bus */
+    bool balloon;     /* a virtio-balloon */
+    struct machine_disk disk[MACHINE_MAX_DISKS];
+    unsigned disks;
+    struct chardev *port[MACHINE_MAX_CONSOLES]; /* of a virtio-console */
+    unsigned ports;
     struct chardev *serial;  /* NULL: the port is there, bytes go nowhere */
     struct chardev *console; /* debug console, ports 0xe9 and 0x402; may be NULL */
     bool no_firmware_log;    /* leave port 0x402 out */
@@ -60,5 +79,11 @@ struct world *machine_world(struct machine *m);
 struct mem_space *machine_mem(struct machine *m);
 /* Devices in a fixed order, for saving and the monitor; NULL after the last. */
 struct dev *machine_dev(struct machine *m, unsigned n);
+
+/* How much memory the guest should keep, and what became of it. -ENODEV without a balloon. Machine lock held. */
+struct virtio_balloon_info;
+int machine_balloon_set(struct machine *m, u64 bytes) MUST_CHECK;
+int machine_balloon_info(struct machine *m, struct virtio_balloon_info *out) MUST_CHECK;
+u64 machine_ram_size(const struct machine *m);
 
 #endif

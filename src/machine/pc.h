@@ -7,6 +7,7 @@
 #include "bus/pci.h"
 #include "dev/dev.h"
 #include "machine/acpi.h"
+#include "machine/board.h"
 #include "machine/boot/boot.h"
 #include "machine/boot/firmware.h"
 #include "machine/lines.h"
@@ -23,8 +24,9 @@ struct piix4pm;
 struct pit;
 struct pm;
 struct rtc;
+struct virtio_device;
 
-#define MACHINE_DEVS_MAX (MACHINE_MAX_CPUS + 32)
+#define MACHINE_DEVS_MAX (MACHINE_MAX_CPUS + 96) /* at most two for each PCI slot, and those of the board */
 
 struct machine {
     struct machine_config cfg; /* strings are the machine's own copies */
@@ -43,6 +45,8 @@ struct machine {
     /* Every device, in order of creation; those that others need by name as well. */
     struct dev *dev[MACHINE_DEVS_MAX];
     unsigned devs;
+    unsigned transports;             /* virtio's */
+    u32 virtio_pulled[VIRTIO_LINES]; /* of the virtio devices without PCI: which pull a line, by their number */
     struct ferr *ferr;
     struct fw_cfg *fw_cfg;
     struct i440fx *i440fx;
@@ -52,6 +56,7 @@ struct machine {
     struct pit *pit;
     struct pm *pm;
     struct rtc *rtc;
+    struct virtio_device *balloon; /* NULL: not asked for */
 
     /* What fw_cfg shows; rebuilt when firmware asks for it. */
     struct acpi_image acpi;
@@ -61,6 +66,9 @@ struct machine {
 
 /* devices.c: makes all devices of the list. */
 int machine_add_devices(struct machine *m, struct error *err) MUST_CHECK;
+
+/* virtio.c: those on the PCI bus that the options ask for. */
+int machine_add_virtio(struct machine *m, struct error *err) MUST_CHECK;
 
 /* fwcfg.c: what the board tells firmware. */
 int machine_fill_fw_cfg(struct machine *m, struct error *err) MUST_CHECK;

@@ -156,6 +156,23 @@ void mem_io_write(struct mem_space *s, u64 pa, u64 value, unsigned size);
 void mem_dma_read(struct mem_space *s, u64 pa, void *buf, u64 len);
 void mem_dma_write(struct mem_space *s, u64 pa, const void *buf, u64 len);
 
+/*
+ * DMA without a copy. mem_dma_map gives the host address of [pa, pa + len) if all of it is memory (RAM; ROM too where
+ * it is only read) and lies in one piece on the host, NULL otherwise. The address stays good until the space is
+ * destroyed, whatever becomes of the map.
+ *
+ * Whoever wrote there calls mem_dma_done before the guest is told, with what was or may have been written: until then
+ * the store is one that the bus still holds back, as far as engines and the clients of dirty tracking know. So it has
+ * to be called before dirty pages are taken for the last time, and it may be called with the machine lock, like
+ * mem_dma_write.
+ */
+void *mem_dma_map(struct mem_space *s, u64 pa, u64 len, bool for_write);
+void mem_dma_done(struct mem_space *s, const void *host, u64 len);
+
+/* The memory behind the whole pages inside `len` bytes from such an address on is given back to the host: they read as
+ * zeroes from now on, and get memory again when they are written. Returns how many bytes that were. */
+u64 mem_dma_discard(struct mem_space *s, const void *host, u64 len);
+
 /* Port accesses of 1, 2 or 4 bytes; take the machine lock. */
 u32 mem_port_read(struct mem_space *s, u16 port, unsigned size);
 void mem_port_write(struct mem_space *s, u16 port, u32 value, unsigned size);

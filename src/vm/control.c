@@ -129,6 +129,7 @@ static int do_owner_reset(struct vm *vm, struct vm_end *end, struct error *err)
     struct world *world = machine_world(vm->machine);
     processors_halt(vm);
     world_exclusive(world, NULL);
+    vm_drain_disks(vm);
     loop_lock(vm->loop);
     int status = machine_reset(vm->machine, err);
     loop_unlock(vm->loop);

@@ -7,9 +7,13 @@
 #include <pthread.h>
 
 #include "engine/engine.h"
+#include "machine/machine.h"
 #include "vm/vm.h"
 
+struct block;
 struct chardev;
+
+#define VM_DISK_SERIAL 20
 
 /* What the dispatcher has to look at, in the order in which it does. */
 enum {
@@ -41,11 +45,21 @@ struct vm_shutdown {
     u64 cr2;
 };
 
+/* One of cfg.disk. */
+struct vm_disk {
+    struct block *block;
+    char serial[VM_DISK_SERIAL + 1];
+    unsigned queues; /* 0: as many as there are processors, within reason */
+    bool packed;
+};
+
 struct vm {
     struct vm_config cfg;
     struct loop *loop;
     struct mux *mux;
-    struct chardev *serial, *debugcon; /* ports of the mux, or on their own */
+    struct chardev *serial, *debugcon;          /* ports of the mux, or on their own */
+    struct chardev *port[MACHINE_MAX_CONSOLES]; /* of cfg.port */
+    struct vm_disk disk[VM_LIST_MAX];
     struct machine *machine;
     const struct engine_ops *engine;
     char engine_reason[160];
@@ -76,6 +90,12 @@ int vm_open_consoles(struct vm *vm, struct error *err) MUST_CHECK;
 /* Makes the files, when the machine is made. */
 int vm_start_consoles(struct vm *vm, struct error *err) MUST_CHECK;
 void vm_close_consoles(struct vm *vm);
+
+/* disks.c: cfg.disk. Drained: nothing of the host writes to guest memory any more, and what was asked of it is done. No
+ * lock held; the processors stand still, or are gone. */
+int vm_open_disks(struct vm *vm, struct error *err) MUST_CHECK;
+void vm_drain_disks(struct vm *vm);
+void vm_close_disks(struct vm *vm);
 
 /* Notes what is to be done; halt: the processors come out of the engine first. Any thread, mutex not held. */
 void vm_todo(struct vm *vm, u32 todo, bool halt);

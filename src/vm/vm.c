@@ -15,6 +15,9 @@
 #include "machine/machine.h"
 #include "vm/internal.h"
 
+#define DISK_QUEUES_PRESET 4
+_Static_assert(MACHINE_MAX_DISKS >= VM_LIST_MAX, "disks");
+
 /* Machine lock held, any thread. */
 static void machine_event(void *opaque, enum machine_event ev, unsigned value)
 {
@@ -46,6 +49,18 @@ static int choose_model(const char *name, const struct cpu_model **out, struct e
     return error_set(err, -EINVAL, "--cpu %s: no such processor model; give %s", name, list);
 }
 
+static void take_disks(const struct vm *vm, struct machine_config *mc)
+{
+    for (unsigned n = 0; n < vm->cfg.disk.count; n++) {
+        const struct vm_disk *d = &vm->disk[n];
+        unsigned queues = vm->cfg.cpus < DISK_QUEUES_PRESET ? vm->cfg.cpus : DISK_QUEUES_PRESET;
+        mc->disk[mc->disks++] = (struct machine_disk){.block = d->block,
+                                                      .queues = d->queues ? d->queues : queues,
+                                                      .packed = d->packed,
+                                                      .serial = d->serial[0] ? d->serial : NULL};
+    }
+}
+
 static int open_machine(struct vm *vm, struct error *err)
 {
     const struct vm_config *cfg = &vm->cfg;
@@ -59,6 +74,9 @@ static int open_machine(struct vm *vm, struct error *err)
         .no_unpack = cfg->no_unpack,
         .debug_exit = cfg->debug_exit,
         .testdev = cfg->testdev,
+        .rng = cfg->rng,
+        .balloon = cfg->balloon,
+        .virtio_mmio = cfg->virtio_mmio,
         .serial = vm->serial,
         .console = vm->debugcon,
         .no_firmware_log = !cfg->debugcon,
@@ -70,6 +88,9 @@ static int open_machine(struct vm *vm, struct error *err)
     int status = choose_model(cfg->cpu_model, &mc.model, err);
     if (status)
         return status;
+    take_disks(vm, &mc);
+    for (unsigned n = 0; n < cfg->port.count; n++)
+        mc.port[mc.ports++] = vm->port[n];
     vm->machine = machine_create(&mc, err);
     return vm->machine ? 0 : -EINVAL;
 }
@@ -121,6 +142,8 @@ static int open_all(struct vm *vm, struct error *err)
     if (!status)
         status = vm_open_consoles(vm, err);
     if (!status)
+        status = vm_open_disks(vm, err);
+    if (!status)
         status = open_machine(vm, err);
     if (!status)
         status = open_perf_map(vm, err);
@@ -158,7 +181,9 @@ void vm_destroy(struct vm *vm)
             vm->engine->detach(vm->processors[i].cpu);
     free(vm->processors);
     perf_map_destroy(vm->perf_map);
+    vm_drain_disks(vm);
     machine_destroy(vm->machine);
+    vm_close_disks(vm);
     if (vm->loop)
         vm_close_consoles(vm);
     loop_destroy(vm->loop);

@@ -47,6 +47,13 @@ enum vm_event { VM_EVENT_RUNNING, VM_EVENT_PAUSED, VM_EVENT_RESET };
  */
 enum vm_sandbox { VM_SANDBOX_NONE, VM_SANDBOX_OFF /* the same, and says so */, VM_SANDBOX_AUTO, VM_SANDBOX_ON };
 
+/* The values of an option that may be given several times. */
+#define VM_LIST_MAX 24
+struct vm_list {
+    const char *item[VM_LIST_MAX];
+    unsigned count;
+};
+
 /* Strings are borrowed until vm_destroy. */
 struct vm_config {
     u64 ram_size;
@@ -54,10 +61,12 @@ struct vm_config {
     const char *cpu_model; /* a name of cpu/model.h */
     const char *engine;    /* a name of engine/engine.h, or "auto" */
     const char *kernel, *initramfs, *cmdline, *firmware;
-    const char *serial; /* as char_open takes it (backend/char/open.h) */
+    struct vm_list disk; /* see vm_disk_check */
+    struct vm_list port; /* virtio consoles, as `serial` */
+    const char *serial;  /* as char_open takes it (backend/char/open.h) */
     const char
         *debugcon; /* the same; NULL: port 0xe9 joins the serial port on stdio, firmware's port 0x402 is not there */
-    bool debug_exit, testdev, no_reboot;
+    bool debug_exit, testdev, no_reboot, rng, balloon, virtio_mmio;
     bool no_unpack; /* leave a compressed kernel to unpack itself */
     u64 engine_memory;
     u8 translate_after;
@@ -74,6 +83,12 @@ struct vm_config {
  */
 int vm_create(const struct vm_config *cfg, struct vm **out, struct error *err) MUST_CHECK;
 void vm_destroy(struct vm *vm);
+
+/*
+ * A disk: what block_open takes (backend/block/open.h), and among its words behind the path those of the device:
+ * packed=on|off, queues=COUNT, serial=TEXT. Refuses bad values of these with a message; the file is not looked at.
+ */
+int vm_disk_check(const char *who, const char *spec, struct error *err) MUST_CHECK;
 
 /* Runs the machine until it ends; once. */
 int vm_run(struct vm *vm, struct vm_end *end, struct error *err) MUST_CHECK;

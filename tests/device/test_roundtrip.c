@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/char/open.h"
+#include "block_stub.h"
 #include "cpu/cpu.h"
 #include "cpu/model.h"
 #include "cpu/world.h"
@@ -24,20 +26,33 @@ static void ignore_event(void *opaque, enum machine_event ev, unsigned value)
 
 struct pc {
     struct loop *loop;
+    struct block *block;
+    struct chardev *port;
     struct machine *machine;
 };
 
-static struct pc pc_create(void)
+static struct pc pc_create(bool mmio)
 {
     struct error err = {""};
     struct pc pc = {.loop = loop_create()};
     assert_non_null(pc.loop);
     loop_set_manual(pc.loop, 0);
+    pc.block = calloc(1, sizeof(*pc.block));
+    pc.port = char_open_null();
+    assert_true(pc.block && pc.port);
+    stub_open(pc.block, pc.loop);
     pc.machine = machine_create(&(struct machine_config){.ram_size = MiB(16),
                                                          .cpus = 2,
                                                          .model = cpu_model_find("x86-64-v3"),
                                                          .debug_exit = true,
                                                          .testdev = true,
+                                                         .virtio_mmio = mmio,
+                                                         .rng = true,
+                                                         .balloon = true,
+                                                         .disk = {{.block = pc.block, .queues = 2, .packed = true}},
+                                                         .disks = 1,
+                                                         .port = {pc.port},
+                                                         .ports = 1,
                                                          .loop = pc.loop,
                                                          .event = ignore_event},
                                 &err);
@@ -49,6 +64,10 @@ static struct pc pc_create(void)
 static void pc_destroy(struct pc *pc)
 {
     machine_destroy(pc->machine);
+    loop_lock(pc->loop);
+    char_destroy(pc->port);
+    loop_unlock(pc->loop);
+    free(pc->block);
     loop_destroy(pc->loop);
 }
 
@@ -95,7 +114,7 @@ static void check_class(const struct state_class *cls)
 
 static void test_every_field(void **state)
 {
-    struct pc pc = pc_create();
+    struct pc pc = pc_create(*(bool *)*state);
     check_class(&cpu_class);
     const struct dev *d;
     for (unsigned n = 0; (d = machine_dev(pc.machine, n)); n++)
@@ -140,7 +159,8 @@ static void check_device(struct pc *from, struct pc *to, unsigned n)
 
 static void test_every_device(void **state)
 {
-    struct pc from = pc_create(), to = pc_create();
+    bool mmio = *(bool *)*state;
+    struct pc from = pc_create(mmio), to = pc_create(mmio);
     for (unsigned n = 0; machine_dev(from.machine, n); n++)
         check_device(&from, &to, n);
     pc_destroy(&from);
@@ -149,9 +169,12 @@ static void test_every_device(void **state)
 
 int main(void)
 {
+    bool pci = false, mmio = true; /* where the virtio devices are */
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_field),
-        cmocka_unit_test(test_every_device),
+        cmocka_unit_test_prestate(test_every_field, &pci),
+        cmocka_unit_test_prestate(test_every_device, &pci),
+        cmocka_unit_test_prestate(test_every_field, &mmio),
+        cmocka_unit_test_prestate(test_every_device, &mmio),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -64,6 +64,17 @@ BAD = [
     (['run', '--firmware', '/nonexistent'], '--firmware /nonexistent'),
     (['run', '--firmware', '/dev/null'], '--firmware /dev/null'),
     (['run', '--firmware', '/etc/passwd'], '--firmware /etc/passwd'),
+    (['run', '--disk', ''], '--disk'),
+    (['run', '--disk', '/nonexistent'], '--disk /nonexistent'),
+    (['run', '--disk', '/'], '--disk /'),
+    (['run', '--disk', '/etc/passwd,packed=maybe'], 'packed=on or packed=off'),
+    (['run', '--disk', '/etc/passwd,queues=9'], 'queues=1 to queues=8'),
+    (['run', '--disk', '/etc/passwd,serial=123456789012345678901'], 'serial='),
+    (['run', '--disk', '/etc/passwd,readonly=on', '--disk', '/nonexistent'], '--disk /nonexistent'),
+    (['run', '--console', 'moon'], '--console moon'),
+    (['run', '--console', 'stdio'], '--serial null'),
+    (['run', *['--console', 'null'] * 8], 'at most 7'),
+    (['run', '--balloon', 'red'], 'on or off'),
     (['run', '--kernel', '/non\nexistent'], '--kernel /non?existent'),
 ]
 

@@ -55,6 +55,16 @@ static void test_values(void **state)
         {"serial", "tty", RING3_BAD_INPUT},
         {"kernel", "", RING3_BAD_INPUT},
         {"cmdline", "", RING3_OK},
+        {"disk", "x", RING3_OK},
+        {"disk", "x,packed=on,format=raw,queues=8,serial=y", RING3_OK},
+        {"disk", "a,,b,packed=off", RING3_OK},
+        {"disk", "", RING3_BAD_INPUT},
+        {"disk", ",packed=on", RING3_BAD_INPUT},
+        {"disk", "x,packed=", RING3_BAD_INPUT},
+        {"disk", "x,queues=0", RING3_BAD_INPUT},
+        {"disk", "x,serial=", RING3_BAD_INPUT},
+        {"console", "pty", RING3_OK},
+        {"console", "tty", RING3_BAD_INPUT},
         {"colour", "red", RING3_BAD_INPUT},
     };
     struct ring3_config *cfg = ring3_config_create();
@@ -193,11 +203,26 @@ static void test_disks(void **state)
     assert_int_equal(rmdir(folder), 0);
 }
 
+/* Of an option that repeats every value counts, of others the last one. */
+static void test_repeated(void **state)
+{
+    struct ring3_error err;
+    struct ring3_vm *vm = NULL;
+    struct ring3_config *cfg = ring3_config_create();
+    assert_int_equal(ring3_config_set(cfg, "serial", "file=/nonexistent/x", &err), RING3_OK);
+    assert_int_equal(ring3_config_set(cfg, "serial", "null", &err), RING3_OK);
+    assert_int_equal(ring3_config_set(cfg, "console", "file=/nonexistent/y", &err), RING3_OK);
+    assert_int_equal(ring3_config_set(cfg, "console", "null", &err), RING3_OK);
+    assert_int_equal(ring3_vm_create(cfg, &vm, &err), RING3_BAD_INPUT);
+    assert_non_null(strstr(err.text, "--console file=/nonexistent/y"));
+    ring3_config_destroy(cfg);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_values),  cmocka_unit_test(test_table), cmocka_unit_test(test_two_machines),
-        cmocka_unit_test(test_refused), cmocka_unit_test(test_disks),
+        cmocka_unit_test(test_refused), cmocka_unit_test(test_disks), cmocka_unit_test(test_repeated),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

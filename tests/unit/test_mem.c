@@ -380,6 +380,68 @@ static void test_moving_window(void **state)
     assert_int_equal(r.wrong, 0);
 }
 
+/* By host address: only what is memory in one piece, and what was stored is known as if mem_dma_write had done it. */
+static void test_dma_map(void **state)
+{
+    struct mem_space *s = *state;
+    struct mem_ram *ram = mem_space_ram(s);
+    struct probe p;
+    static u8 bytes[MEM_PAGE_SIZE];
+
+    assert_ptr_equal(mem_dma_map(s, 0x1234, 0x10000, true), ram->host + 0x1234);
+    assert_ptr_equal(mem_dma_map(s, BELOW - 1, 1, false), ram->host + BELOW - 1);
+    assert_ptr_equal(mem_dma_map(s, GiB(4), RAM_SIZE - BELOW, true), ram->host + BELOW);
+    assert_null(mem_dma_map(s, 0x1234, 0, true));
+    assert_null(mem_dma_map(s, BELOW - 1, 2, true)); /* the other piece is not the next in the guest's eyes */
+    assert_null(mem_dma_map(s, BELOW, 1, false));
+    assert_null(mem_dma_map(s, 0, UINT64_MAX, false));
+    assert_null(mem_dma_map(s, UINT64_MAX, 2, false));
+    probe_init(&p, &any_ops, 0x1000);
+    assert_int_equal(mem_window_map(s, &p.w, 0x5000), 0);
+    assert_null(mem_dma_map(s, 0x4fff, 2, false));
+    mem_window_unmap(s, &p.w);
+
+    mem_shadow_set(s, 0xc0000, 0x4000, true, false); /* cut, and yet one piece to read */
+    assert_ptr_equal(mem_dma_map(s, 0xb0000, 0x20000, false), ram->host + 0xb0000);
+    assert_null(mem_dma_map(s, 0xb0000, 0x20000, true));
+    assert_non_null(mem_rom_add(s, 0xf0000, bytes, sizeof(bytes)));
+    assert_non_null(mem_dma_map(s, 0xf0000, sizeof(bytes), false));
+    assert_null(mem_dma_map(s, 0xf0000, 1, true));
+}
+
+static void test_dma_done(void **state)
+{
+    struct mem_space *s = *state;
+    struct mem_ram *ram = mem_space_ram(s);
+    struct mem_page *page = &ram->pages[3];
+
+    u8 *at = mem_dma_map(s, 0x2ff8, 0x100, true);
+    int client = mem_dirty_start(s);
+    assert_true(client >= 0);
+    (void)mem_code_mark(page, 128, 64);
+    u32 gen = mem_code_gen(page);
+    mem_dma_done(s, at, 8 + 128);
+    assert_int_equal(mem_code_gen(page), gen);
+    mem_dma_done(s, at, 8 + 129);
+    assert_int_equal(mem_code_gen(page), gen + 1);
+    assert_true(mem_dirty_take(s, client, 2));
+    assert_true(mem_dirty_take(s, client, 3));
+    assert_false(mem_dirty_take(s, client, 4));
+    mem_dma_done(s, ram->host - 1, 2); /* nobody's */
+    mem_dma_done(s, ram->host + RAM_SIZE - 1, 2);
+
+    memset(ram->host + 0x2000, 0x11, 0x4000);
+    assert_int_equal(mem_dma_discard(s, ram->host + 0x2001, 0x2fff), 0x2000);
+    assert_int_equal(ram->host[0x2fff], 0x11);
+    assert_int_equal(ram->host[0x3000], 0);
+    assert_int_equal(ram->host[0x4fff], 0);
+    assert_int_equal(ram->host[0x5000], 0x11);
+    assert_int_equal(mem_code_gen(page), gen + 2);
+    assert_true(mem_dirty_take(s, client, 3));
+    assert_int_equal(mem_dma_discard(s, ram->host + 0x5001, 0xfff), 0);
+    mem_dirty_stop(s, client);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -392,6 +454,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_ports, setup, teardown),
         cmocka_unit_test_setup_teardown(test_code_tracking, setup, teardown),
         cmocka_unit_test_setup_teardown(test_dirty_tracking, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_dma_map, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_dma_done, setup, teardown),
         cmocka_unit_test_setup_teardown(test_listeners_and_a20, setup, teardown),
         cmocka_unit_test_setup_teardown(test_moving_window, setup, teardown),
     };
