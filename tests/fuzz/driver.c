@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../seed.h"
 #include "base/types.h"
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
@@ -257,7 +258,7 @@ int main(int argc, char **argv)
     static struct fuzz f = {.length = 512};
     u64 seconds = 3, runs = 0, start = now_ms();
     int option, status = 0;
-    f.random = (u64)time(NULL);
+    f.random = seed_choose();
     while ((option = getopt(argc, argv, "t:n:s:l:")) != -1) {
         u64 value = optarg ? strtoull(optarg, NULL, 0) : 0;
         switch (option) {

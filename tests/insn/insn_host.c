@@ -16,6 +16,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "../seed.h"
 #include "build.h"
 #include "cpu/fault.h"
 #include "guest.h"
@@ -215,7 +216,7 @@ static bool parse_options(int argc, char **argv, struct options *o)
 int main(int argc, char **argv)
 {
     static struct run run;
-    struct options o = {.rows = "*", .count = 280, .seed = (u64)time(NULL) | 1};
+    struct options o = {.rows = "*", .count = 280, .seed = seed_choose() | 1};
 
     if (!parse_options(argc, argv, &o)) {
         fprintf(stderr, "usage: insn_host [--rows PATTERN] [--count N] [--seed S] [--list]\n");

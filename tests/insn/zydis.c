@@ -15,6 +15,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "../seed.h"
 #include "base/bits.h"
 #include "isa/operand.h"
 
@@ -577,7 +578,7 @@ int main(int argc, char **argv)
     static struct test t;
     struct sample s[2] = {0};
     u64 count = argc > 1 ? strtoull(argv[1], NULL, 0) : 400000;
-    t.random = argc > 2 ? strtoull(argv[2], NULL, 0) : (u64)time(NULL);
+    t.random = argc > 2 ? strtoull(argv[2], NULL, 0) : seed_choose();
     printf("seed %" PRIu64 "\n", t.random);
     set_up(&t);
     for (unsigned mode = 0; mode < 3; mode++) {

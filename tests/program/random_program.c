@@ -23,6 +23,7 @@
 #include <sys/mman.h>
 #include <time.h>
 
+#include "../seed.h"
 #include "compare.h"
 #include "cpu/model.h"
 #include "gen.h"
@@ -248,7 +249,7 @@ static int run_all(struct options *o, struct progress *progress)
 int main(int argc, char **argv)
 {
     static struct options o = {.count = 2000, .failures = 1, .reference = "interp", .shrink = true};
-    o.seed = (u64)time(NULL) * 1000000;
+    o.seed = seed_choose() * 1000000;
     o.trial.program.kinds = BIT(KIND_COUNT) - 1;
     if (!parse_options(argc, argv, &o)) {
         fprintf(stderr, "usage: random_program [--seed S] [--count N] [--kinds LIST] [--length N] [--reference SIDE] "

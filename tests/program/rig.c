@@ -73,6 +73,8 @@ static int rig_port(struct rig *r, struct mem_window *w, const struct mem_window
 static bool rig_machine(struct rig *r, const struct isa_features *f)
 {
     r->loop = loop_create();
+    if (r->loop)
+        loop_set_manual(r->loop, 0); /* code that turns into RDTSC sees the same on all sides */
     r->world = world_create(1);
     r->mem = r->loop ? mem_space_create(r->loop, RAM_SIZE, RAM_SIZE, NULL) : NULL;
     if (!r->mem || !r->world)

@@ -19,7 +19,7 @@ import time
 from harness import BUILD, RING3, check, finish, ring3, skip
 
 WORKER = os.path.join(BUILD, 'tests', 'disk', 'disk_worker')
-SEED = int(sys.argv[2]) if len(sys.argv) > 2 else random.getrandbits(32)
+SEED = int(sys.argv[2] if len(sys.argv) > 2 else os.environ.get('RING3_TEST_SEED') or random.getrandbits(32))
 rng = random.Random(SEED)
 
 

@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "../seed.h"
 #include "isa/encode.h"
 
 static u64 next(u64 *seed)
@@ -23,10 +24,9 @@ static u64 next(u64 *seed)
 
 static u64 new_seed(void)
 {
-    const char *text = getenv("TEST_SEED");
-    u64 seed = text ? strtoull(text, NULL, 0) : (u64)time(NULL) * 0x9e3779b97f4a7c15ull;
-    print_message("TEST_SEED=%#llx\n", (unsigned long long)seed);
-    return seed | 1;
+    u64 seed = seed_choose();
+    print_message("seed %llu\n", (unsigned long long)seed);
+    return (seed * 0x9e3779b97f4a7c15ull) | 1;
 }
 
 /* Random bytes behind a random start of the kind that leads to each opcode map. */

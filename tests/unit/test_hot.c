@@ -3,7 +3,7 @@
  * blocks and then one instruction at a time, where only general functions are used. Registers, flags and memory must
  * come out the same.
  *
- * The seed is printed; RING3_SEED takes another.
+ * The seed is printed; RING3_TEST_SEED takes another.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "../seed.h"
 #include "cpu/mmu.h"
 #include "vcpu.h"
 
@@ -204,8 +205,7 @@ static void test_programs(void **state)
 
 int main(void)
 {
-    const char *text = getenv("RING3_SEED");
-    seed = text ? strtoull(text, NULL, 0) : (u64)time(NULL);
+    seed = seed_choose();
     printf("seed %llu\n", (unsigned long long)seed);
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_programs)};
     return cmocka_run_group_tests(tests, NULL, NULL);

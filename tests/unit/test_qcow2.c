@@ -14,6 +14,7 @@
 #include <cmocka.h>
 #include <linux/falloc.h>
 
+#include "../seed.h"
 #include "backend/block/block.h"
 #include "backend/block/qcow2.h"
 #include "base/bits.h"
@@ -457,7 +458,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_refcount_widths), cmocka_unit_test(test_cluster_set), cmocka_unit_test(test_power),
         cmocka_unit_test(test_pinned),          cmocka_unit_test(test_full),
     };
-    seed = argc > 1 ? strtoull(argv[1], NULL, 0) : (u64)time(NULL);
+    seed = argc > 1 ? strtoull(argv[1], NULL, 0) : seed_choose();
     printf("seed %llu\n", (unsigned long long)seed);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

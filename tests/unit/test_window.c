@@ -4,7 +4,7 @@
  * and accesses is held against the page walk: after each change is followed by the invalidation that the manual asks
  * for, whatever an entry lets through must be what the walk says.
  *
- * The seed is printed; RING3_SEED takes another.
+ * The seed is printed; RING3_TEST_SEED takes another.
  */
 #define REG_RIP HOST_RIP /* isa/insn.h has one, too */
 #include <signal.h>
@@ -22,6 +22,7 @@
 
 #include <cmocka.h>
 
+#include "../seed.h"
 #include "cpu/control.h"
 #include "cpu/mmu.h"
 #include "cpu/segment.h"
@@ -991,8 +992,7 @@ static double now(void)
 
 static void random_run(double seconds)
 {
-    const char *given = getenv("RING3_SEED");
-    seed = given ? strtoull(given, NULL, 0) : (u64)time(NULL);
+    seed = seed_choose();
     printf("seed %llu\n", (unsigned long long)seed);
     r_space = 0;
     memset(r_stale, 0, sizeof(r_stale));

@@ -146,9 +146,11 @@ void sem_popa(struct cpu *c, const struct insn *i)
 {
     u64 sp = c->gpr[R_SP];
 
-    for (unsigned n = 0; n < 8; n++)
-        if (n != 7 - R_SP)
-            gpr_set(c, 7 - n, stack_load(c, sp + n * i->opsize, i->opsize), i->opsize);
+    for (unsigned n = 0; n < 8; n++) {
+        u64 v = stack_load(c, sp + n * i->opsize, i->opsize);
+        if (n != 7 - R_SP) /* that one is read, which may fault, and dropped */
+            gpr_set(c, 7 - n, v, i->opsize);
+    }
     sp_set(c, sp + 8 * i->opsize);
 }
 
