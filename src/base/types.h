@@ -31,6 +31,8 @@ typedef __int128 i128;
 #define MUST_CHECK             __attribute__((warn_unused_result))
 #define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
 #define NOINLINE               __attribute__((noinline))
+/* After a call at the end of a function that setjmp returns to: clang would give the frame up before the call. */
+#define KEEP_FRAME()           __asm__ volatile("" : : : "memory")
 #define ALWAYS_INLINE          inline __attribute__((always_inline))
 
 /* The struct that contains `member` at `ptr`. */

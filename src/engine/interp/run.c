@@ -119,6 +119,7 @@ static NOINLINE void run_guarded(struct cpu *c)
         run_one(c, c->engine);
     else
         run_blocks(c, c->engine);
+    KEEP_FRAME();
 }
 
 /* REQ_BLOCK is the engine's own: the block that it was for has ended. */

@@ -451,6 +451,7 @@ static NOINLINE void run_guarded(struct cpu *c)
     } else {
         run_blocks(t);
     }
+    KEEP_FRAME();
 }
 
 /* Code was changed, here or elsewhere. rip is right, t->resume may lead into a dead block. */
