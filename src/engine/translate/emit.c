@@ -80,6 +80,13 @@ struct insn insn_gs(enum isa_row_id row, unsigned reg, unsigned index, i32 disp,
     return i;
 }
 
+void emit_bits(struct emit *e, enum isa_row_id row, unsigned to, unsigned from, i32 disp)
+{
+    struct insn i = insn_gs(row, to, REG_ZERO, disp, true);
+    i.vvvv = (u8)from;
+    emit_insn(e, i);
+}
+
 void emit_mov_imm(struct emit *e, unsigned reg, u64 value)
 {
     bool sign_extended = value == (u64)(i64)(i32)value && value > UINT32_MAX;

@@ -56,6 +56,8 @@ static inline void emit_gs(struct emit *e, enum isa_row_id row, unsigned reg, i3
     emit_insn(e, insn_gs(row, reg, REG_ZERO, disp, true));
 }
 
+/* PEXT or PDEP (`row`) of `from` to `to`, with the mask at gs:[disp]. Flags stay. */
+void emit_bits(struct emit *e, enum isa_row_id row, unsigned to, unsigned from, i32 disp);
 /* mov r64, value in its shortest form. Flags stay. */
 void emit_mov_imm(struct emit *e, unsigned reg, u64 value);
 /* mov qword gs:[disp], value */

@@ -123,16 +123,9 @@ static bool lower_leave(struct lower *l, const struct insn *i)
 
 /* ------ branches ------ */
 
-static void pext(struct lower *l, unsigned to, unsigned from, enum frame_word mask)
-{
-    struct insn i = insn_gs(INSN_PEXT_Gy_By_Ey, to, REG_ZERO, FRAME_AT(mask), true);
-    i.vvvv = (u8)from;
-    emit_insn(&l->e, i);
-}
-
 static void jump_indirect(struct lower *l)
 {
-    pext(l, HOST_T2, HOST_T, FRAME_MASK_JUMP);
+    emit_bits(&l->e, INSN_PEXT_Gy_By_Ey, HOST_T2, HOST_T, FRAME_AT(FRAME_MASK_JUMP));
     emit_jmp_gs(&l->e, HOST_T2, WIN_JUMP);
 }
 
@@ -148,9 +141,9 @@ static void note_source(struct lower *l)
 /* All of bits 63:47 are the same: gathered and counted up by one, only bit 0 may be left. */
 void lower_require_canonical(struct lower *l, unsigned reg)
 {
-    pext(l, HOST_T, reg, FRAME_MASK_CANONICAL);
+    emit_bits(&l->e, INSN_PEXT_Gy_By_Ey, HOST_T, reg, FRAME_AT(FRAME_MASK_CANONICAL));
     emit_mem(&l->e, INSN_LEA_Gv_M, HOST_T, (struct insn_ea){.base = HOST_T, .index = REG_ZERO, .disp = 1}, false);
-    pext(l, HOST_T, HOST_T, FRAME_MASK_CARRY);
+    emit_bits(&l->e, INSN_PEXT_Gy_By_Ey, HOST_T, HOST_T, FRAME_AT(FRAME_MASK_CARRY));
     lower_require_zero(l);
 }
 

@@ -31,13 +31,6 @@ static void lea(struct lower *l, unsigned to, struct insn_ea ea)
     emit_mem(&l->e, INSN_LEA_Gv_M, to, ea, true);
 }
 
-static void pext(struct lower *l, unsigned to, unsigned from, enum frame_word mask)
-{
-    struct insn i = insn_gs(INSN_PEXT_Gy_By_Ey, to, REG_ZERO, FRAME_AT(mask), true);
-    i.vvvv = (u8)from;
-    emit_insn(&l->e, i);
-}
-
 static enum frame_word align_mask(unsigned size)
 {
     return size <= 2    ? FRAME_MASK_1
@@ -57,9 +50,9 @@ void lower_require_zero(struct lower *l)
 /* Are all of `size` bytes from HOST_T's value on in one page? */
 static void check_span(struct lower *l, unsigned reg, unsigned size)
 {
-    pext(l, HOST_T, reg, FRAME_MASK_OFFSET);
+    emit_bits(&l->e, INSN_PEXT_Gy_By_Ey, HOST_T, reg, FRAME_AT(FRAME_MASK_OFFSET));
     lea(l, HOST_T, ea_of(HOST_T, REG_ZERO, 0, (i32)size - 1));
-    pext(l, HOST_T, HOST_T, FRAME_MASK_CROSS);
+    emit_bits(&l->e, INSN_PEXT_Gy_By_Ey, HOST_T, HOST_T, FRAME_AT(FRAME_MASK_CROSS));
     lower_require_zero(l);
 }
 
@@ -67,7 +60,7 @@ static void check_aligned(struct lower *l, const struct operand *o, unsigned reg
 {
     if (o->size <= 1)
         return;
-    pext(l, HOST_T, reg, align_mask(o->size));
+    emit_bits(&l->e, INSN_PEXT_Gy_By_Ey, HOST_T, reg, FRAME_AT(align_mask(o->size)));
     lower_require_zero(l);
     l->checked |= BIT64(l->n);
 }
@@ -85,7 +78,7 @@ static void check_place(struct lower *l, const struct operand *o, unsigned reg)
 static void translate_page(struct lower *l, unsigned from)
 {
     l->held = 0;
-    pext(l, HOST_T, from, FRAME_MASK_PAGE);
+    emit_bits(&l->e, INSN_PEXT_Gy_By_Ey, HOST_T, from, FRAME_AT(FRAME_MASK_PAGE));
     emit_insn(&l->e, insn_gs(INSN_MOV_Gv_Ev, HOST_T, HOST_T, WIN_TABLE, true));
 }
 

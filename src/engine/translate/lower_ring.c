@@ -6,13 +6,6 @@
 #include "engine/translate/lower.h"
 #include "host/gs.h"
 
-static void bits_by(struct lower *l, enum isa_row_id row, unsigned to, unsigned from, enum frame_word mask)
-{
-    struct insn i = insn_gs(row, to, REG_ZERO, FRAME_AT(mask), true);
-    i.vvvv = (u8)from;
-    emit_insn(&l->e, i);
-}
-
 static void require_supervisor(struct lower *l)
 {
     emit_insn(&l->e, insn_gs(INSN_MOVZX_Gv_Eb, HOST_T, REG_ZERO, CPU_AT(cpl), false));
@@ -34,8 +27,8 @@ static void find_peer(struct lower *l, enum mmu_index index)
 static void load_flags(struct lower *l)
 {
     emit_gs(&l->e, INSN_MOV_Gv_Ev, HOST_T2, CPU_AT(rflags));
-    bits_by(l, INSN_PEXT_Gy_By_Ey, HOST_T2, HOST_T2, FRAME_MASK_NOT_AC);
-    bits_by(l, INSN_PDEP_Gy_By_Ey, HOST_T2, HOST_T2, FRAME_MASK_NOT_AC);
+    emit_bits(&l->e, INSN_PEXT_Gy_By_Ey, HOST_T2, HOST_T2, FRAME_AT(FRAME_MASK_NOT_AC));
+    emit_bits(&l->e, INSN_PDEP_Gy_By_Ey, HOST_T2, HOST_T2, FRAME_AT(FRAME_MASK_NOT_AC));
 }
 
 /* c->rflags = HOST_T2, and the window is the one at HOST_T. */
@@ -62,7 +55,7 @@ static bool lower_clac(struct lower *l, const struct insn *i)
 {
     require_supervisor(l);
     emit_gs(&l->e, INSN_MOV_Gv_Ev, HOST_T, CPU_AT(rflags));
-    bits_by(l, INSN_PEXT_Gy_By_Ey, HOST_T, HOST_T, FRAME_MASK_AC);
+    emit_bits(&l->e, INSN_PEXT_Gy_By_Ey, HOST_T, HOST_T, FRAME_AT(FRAME_MASK_AC));
     unsigned clear = emit_jrcxz_hole(&l->e);
     unsigned set = emit_jmp_hole(&l->e);
     emit_bind_short(&l->e, clear);

@@ -21,13 +21,6 @@ static void lea(struct lower *l, unsigned to, unsigned base, unsigned index, uns
     emit_mem(&l->e, INSN_LEA_Gv_M, to, ea, true);
 }
 
-static void pext(struct lower *l, unsigned to, unsigned from, enum frame_word mask)
-{
-    struct insn i = insn_gs(INSN_PEXT_Gy_By_Ey, to, REG_ZERO, FRAME_AT(mask), true);
-    i.vvvv = (u8)from;
-    emit_insn(&l->e, i);
-}
-
 static void move(struct lower *l, bool store, unsigned reg, struct insn_ea ea, unsigned size)
 {
     enum isa_row_id row =
@@ -55,23 +48,23 @@ static bool advance(struct lower *l, unsigned reg, unsigned size)
 static void check_count(struct lower *l)
 {
     lea(l, HOST_T, HOST_CX, REG_ZERO, 0, -1);
-    pext(l, HOST_T, HOST_T, FRAME_MASK_NOT_COUNT);
+    emit_bits(&l->e, INSN_PEXT_Gy_By_Ey, HOST_T, HOST_T, FRAME_AT(FRAME_MASK_NOT_COUNT));
     lower_require_zero(l);
 }
 
 /* The last of the elements at `reg` is in the page of the first. */
 static void check_run(struct lower *l, unsigned reg, unsigned log)
 {
-    pext(l, HOST_T, reg, FRAME_MASK_OFFSET);
+    emit_bits(&l->e, INSN_PEXT_Gy_By_Ey, HOST_T, reg, FRAME_AT(FRAME_MASK_OFFSET));
     lea(l, HOST_T, HOST_T, HOST_CX, log, -1);
-    pext(l, HOST_T, HOST_T, FRAME_MASK_NOT_OFFSET);
+    emit_bits(&l->e, INSN_PEXT_Gy_By_Ey, HOST_T, HOST_T, FRAME_AT(FRAME_MASK_NOT_OFFSET));
     lower_require_zero(l);
 }
 
 /* HOST_T = what leads from the linear address in `reg` to the host's. */
 static void translate(struct lower *l, unsigned reg)
 {
-    pext(l, HOST_T, reg, FRAME_MASK_PAGE);
+    emit_bits(&l->e, INSN_PEXT_Gy_By_Ey, HOST_T, reg, FRAME_AT(FRAME_MASK_PAGE));
     emit_insn(&l->e, insn_gs(INSN_MOV_Gv_Ev, HOST_T, HOST_T, WIN_TABLE, true));
 }
 

@@ -13,18 +13,11 @@ static void load(struct lower *l, enum isa_row_id row, unsigned reg, size_t offs
     emit_insn(&l->e, insn_gs(row, reg, REG_ZERO, (i32)(WIN_CPU + offset), false));
 }
 
-static void bits_by(struct lower *l, enum isa_row_id row, unsigned to, unsigned from, enum frame_word mask)
-{
-    struct insn i = insn_gs(row, to, REG_ZERO, FRAME_AT(mask), true);
-    i.vvvv = (u8)from;
-    emit_insn(&l->e, i);
-}
-
 /* reg & mask, flags kept. */
 static void keep_bits(struct lower *l, unsigned reg, enum frame_word mask)
 {
-    bits_by(l, INSN_PEXT_Gy_By_Ey, reg, reg, mask);
-    bits_by(l, INSN_PDEP_Gy_By_Ey, reg, reg, mask);
+    emit_bits(&l->e, INSN_PEXT_Gy_By_Ey, reg, reg, FRAME_AT(mask));
+    emit_bits(&l->e, INSN_PDEP_Gy_By_Ey, reg, reg, FRAME_AT(mask));
 }
 
 static void lea(struct lower *l, unsigned to, unsigned base, unsigned index, i32 disp)
@@ -54,7 +47,7 @@ static bool lower_sti(struct lower *l, const struct insn *i)
 {
     require_byte_zero(l, offsetof(struct cpu, cpl));
     emit_gs(&l->e, INSN_MOV_Gv_Ev, HOST_T2, CPU_AT(rflags));
-    bits_by(l, INSN_PEXT_Gy_By_Ey, HOST_T, HOST_T2, FRAME_MASK_IF);
+    emit_bits(&l->e, INSN_PEXT_Gy_By_Ey, HOST_T, HOST_T2, FRAME_AT(FRAME_MASK_IF));
     unsigned off = emit_jrcxz_hole(&l->e);
     unsigned on = emit_jmp_hole(&l->e);
     emit_bind_short(&l->e, off);
@@ -77,9 +70,9 @@ static bool lower_pushf(struct lower *l, const struct insn *i)
     emit_insn(&l->e, insn_reg(INSN_LAHF_64, 0, 0, false));
     emit_insn(&l->e, insn_reg(INSN_SETO_Eb, 0, HOST_AX, false));
     emit_reg(&l->e, INSN_MOVZX_Gv_Ew, HOST_AX, HOST_AX, false);
-    bits_by(l, INSN_PEXT_Gy_By_Ey, HOST_T, HOST_AX, FRAME_MASK_AH_FLAGS);
-    bits_by(l, INSN_PDEP_Gy_By_Ey, HOST_T, HOST_T, FRAME_MASK_FLAGS);
-    bits_by(l, INSN_PDEP_Gy_By_Ey, HOST_AX, HOST_AX, FRAME_MASK_OF);
+    emit_bits(&l->e, INSN_PEXT_Gy_By_Ey, HOST_T, HOST_AX, FRAME_AT(FRAME_MASK_AH_FLAGS));
+    emit_bits(&l->e, INSN_PDEP_Gy_By_Ey, HOST_T, HOST_T, FRAME_AT(FRAME_MASK_FLAGS));
+    emit_bits(&l->e, INSN_PDEP_Gy_By_Ey, HOST_AX, HOST_AX, FRAME_AT(FRAME_MASK_OF));
     lea(l, HOST_T, HOST_T, HOST_AX, 0);
     emit_gs(&l->e, INSN_MOV_Gv_Ev, HOST_AX, CPU_AT(rflags));
     keep_bits(l, HOST_AX, FRAME_MASK_PUSHED);
@@ -153,7 +146,7 @@ static bool lower_mov_from_cr(struct lower *l, const struct insn *i)
 static void require_fsgsbase(struct lower *l)
 {
     emit_gs(&l->e, INSN_MOV_Gv_Ev, HOST_T, CPU_AT(cr4));
-    bits_by(l, INSN_PEXT_Gy_By_Ey, HOST_T, HOST_T, FRAME_MASK_FSGSBASE);
+    emit_bits(&l->e, INSN_PEXT_Gy_By_Ey, HOST_T, HOST_T, FRAME_AT(FRAME_MASK_FSGSBASE));
     lea(l, HOST_T, HOST_T, REG_ZERO, -1);
     lower_require_zero(l);
 }
@@ -195,7 +188,7 @@ static bool lower_write_base(struct lower *l, const struct insn *i)
 static bool lower_rdtsc(struct lower *l, const struct insn *i)
 {
     emit_gs(&l->e, INSN_MOV_Gv_Ev, HOST_T, CPU_AT(cr4));
-    bits_by(l, INSN_PEXT_Gy_By_Ey, HOST_T, HOST_T, FRAME_MASK_TSD);
+    emit_bits(&l->e, INSN_PEXT_Gy_By_Ey, HOST_T, HOST_T, FRAME_AT(FRAME_MASK_TSD));
     lower_require_zero(l);
     emit_mov_imm(&l->e, HOST_T, (u64)l->b->id * BLOCK_MAX + l->n);
     unsigned back = emit_lea_hole(&l->e, HOST_T2);
@@ -244,7 +237,7 @@ static bool lower_bit_string(struct lower *l, const struct insn *i)
         emit_mov_imm(&l->e, HOST_T2, (i->base == REG_RIP ? l->b->rip : 0) + (u64)i->disp);
     emit_mem(&l->e, INSN_LEA_Gv_M, HOST_T2, ea, true);
     lower_address_at_t2(l, i->opsize, l->b->unaligned >> l->n & 1);
-    bits_by(l, INSN_PEXT_Gy_By_Ey, HOST_T, (unsigned)offset, wide ? FRAME_MASK_63 : FRAME_MASK_31);
+    emit_bits(&l->e, INSN_PEXT_Gy_By_Ey, HOST_T, (unsigned)offset, FRAME_AT(wide ? FRAME_MASK_63 : FRAME_MASK_31));
     struct insn bt = *i;
     bt.base = HOST_T2;
     bt.index = REG_ZERO;

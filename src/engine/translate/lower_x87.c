@@ -18,9 +18,7 @@ static bool lower_fldcw(struct lower *l, const struct insn *i)
     emit_mem(&l->e, INSN_MOVZX_Gv_Ew, HOST_T2, ea, false);
     emit_gs(&l->e, INSN_MOV_Ev_Gv, HOST_T2, FRAME_AT(FRAME_TEMP));
     emit_insn(&l->e, insn_reg(INSN_NOT_Ev, 0, HOST_T2, false));
-    struct insn masks = insn_gs(INSN_PEXT_Gy_By_Ey, HOST_T, REG_ZERO, FRAME_AT(FRAME_MASK_63), true);
-    masks.vvvv = HOST_T2;
-    emit_insn(&l->e, masks);
+    emit_bits(&l->e, INSN_PEXT_Gy_By_Ey, HOST_T, HOST_T2, FRAME_AT(FRAME_MASK_63));
     lower_require_zero(l);
     lower_commit(l);
     emit_insn(&l->e, insn_gs(INSN_FLDCW_Mw, 0, REG_ZERO, FRAME_AT(FRAME_TEMP), false));

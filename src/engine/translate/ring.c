@@ -40,13 +40,6 @@ static void save(struct ring *r, unsigned reg, i32 at)
     emit_gs(r->e, INSN_MOV_Ev_Gv, reg, at);
 }
 
-static void pick(struct ring *r, enum isa_row_id row, unsigned to, unsigned from, enum frame_word mask)
-{
-    struct insn i = insn_gs(row, to, REG_ZERO, FRAME_AT(mask), true);
-    i.vvvv = (u8)from;
-    emit_insn(r->e, i);
-}
-
 static void lea(struct ring *r, unsigned to, unsigned base, unsigned index, i32 disp)
 {
     emit_mem(r->e, INSN_LEA_Gv_M, to, (struct insn_ea){.base = (u8)base, .index = (u8)index, .disp = disp}, true);
@@ -105,7 +98,7 @@ static void move_and_jump(struct ring *r)
     put_byte(r, FRAME_AT(FRAME_MOVED), 1);
     load(r, HOST_T2, FRAME_AT(FRAME_RING_WINDOW));
     emit_reg(r->e, INSN_WRGSBASE_Ry, 0, HOST_T2, true);
-    pick(r, INSN_PEXT_Gy_By_Ey, HOST_T2, HOST_T, FRAME_MASK_JUMP);
+    emit_bits(r->e, INSN_PEXT_Gy_By_Ey, HOST_T2, HOST_T, FRAME_AT(FRAME_MASK_JUMP));
     emit_jmp_gs(r->e, HOST_T2, WIN_JUMP);
 }
 
@@ -116,9 +109,9 @@ static void flags_to_r11(struct ring *r)
     emit_insn(r->e, insn_reg(INSN_LAHF_64, 0, 0, false));
     emit_insn(r->e, insn_reg(INSN_SETO_Eb, 0, HOST_AX, false));
     emit_reg(r->e, INSN_MOVZX_Gv_Ew, HOST_AX, HOST_AX, false);
-    pick(r, INSN_PEXT_Gy_By_Ey, HOST_T2, HOST_AX, FRAME_MASK_AH_FLAGS);
-    pick(r, INSN_PDEP_Gy_By_Ey, HOST_T2, HOST_T2, FRAME_MASK_FLAGS);
-    pick(r, INSN_PDEP_Gy_By_Ey, HOST_AX, HOST_AX, FRAME_MASK_OF);
+    emit_bits(r->e, INSN_PEXT_Gy_By_Ey, HOST_T2, HOST_AX, FRAME_AT(FRAME_MASK_AH_FLAGS));
+    emit_bits(r->e, INSN_PDEP_Gy_By_Ey, HOST_T2, HOST_T2, FRAME_AT(FRAME_MASK_FLAGS));
+    emit_bits(r->e, INSN_PDEP_Gy_By_Ey, HOST_AX, HOST_AX, FRAME_AT(FRAME_MASK_OF));
     lea(r, 11, HOST_T2, HOST_AX, RFLAGS_PLAIN);
     emit_reg(r->e, INSN_XOR_Ev_Gv, HOST_AX, HOST_AX, false); /* OF = 0 */
     emit_insn(r->e, insn_reg(INSN_SAHF_64, 0, 0, false));
@@ -128,9 +121,9 @@ static void flags_to_r11(struct ring *r)
 static void flags_from_r11(struct ring *r)
 {
     save(r, HOST_AX, FRAME_AT(FRAME_RING_AX));
-    pick(r, INSN_PEXT_Gy_By_Ey, HOST_AX, 11, FRAME_MASK_OF);
-    pick(r, INSN_PEXT_Gy_By_Ey, HOST_T2, 11, FRAME_MASK_FLAGS);
-    pick(r, INSN_PDEP_Gy_By_Ey, HOST_T2, HOST_T2, FRAME_MASK_AH_FLAGS);
+    emit_bits(r->e, INSN_PEXT_Gy_By_Ey, HOST_AX, 11, FRAME_AT(FRAME_MASK_OF));
+    emit_bits(r->e, INSN_PEXT_Gy_By_Ey, HOST_T2, 11, FRAME_AT(FRAME_MASK_FLAGS));
+    emit_bits(r->e, INSN_PDEP_Gy_By_Ey, HOST_T2, HOST_T2, FRAME_AT(FRAME_MASK_AH_FLAGS));
     lea(r, HOST_AX, HOST_AX, HOST_T2, 0);
     emit_insn(r->e, insn_with_imm(insn_reg(INSN_ADD_AL_Ib, 0, 0, false), FLAGS_OF_AX));
     emit_insn(r->e, insn_reg(INSN_SAHF_64, 0, 0, false));
@@ -162,9 +155,9 @@ static void make_syscall(struct ring *r)
 /* All of bits 63:47 are the same: gathered and counted up by one, only bit 0 may be left. */
 static void need_canonical(struct ring *r, unsigned reg)
 {
-    pick(r, INSN_PEXT_Gy_By_Ey, HOST_T, reg, FRAME_MASK_CANONICAL);
+    emit_bits(r->e, INSN_PEXT_Gy_By_Ey, HOST_T, reg, FRAME_AT(FRAME_MASK_CANONICAL));
     emit_mem(r->e, INSN_LEA_Gv_M, HOST_T, (struct insn_ea){.base = HOST_T, .index = REG_ZERO, .disp = 1}, false);
-    pick(r, INSN_PEXT_Gy_By_Ey, HOST_T, HOST_T, FRAME_MASK_CARRY);
+    emit_bits(r->e, INSN_PEXT_Gy_By_Ey, HOST_T, HOST_T, FRAME_AT(FRAME_MASK_CARRY));
     need_zero(r);
 }
 
@@ -177,7 +170,7 @@ static void make_sysret(struct ring *r)
     load(r, HOST_T, FRAME_AT(FRAME_SYSCALL));
     need_other(r);
     need_canonical(r, HOST_CX);
-    pick(r, INSN_PEXT_Gy_By_Ey, HOST_T, 11, FRAME_MASK_NOT_ARITH);
+    emit_bits(r->e, INSN_PEXT_Gy_By_Ey, HOST_T, 11, FRAME_AT(FRAME_MASK_NOT_ARITH));
     lea(r, HOST_T, HOST_T, REG_ZERO, -PLAIN_GATHERED);
     need_zero(r);
     load(r, HOST_T, WIN_PEERS + 8 * MMU_USER);
