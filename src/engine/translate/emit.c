@@ -10,6 +10,9 @@
 #define LINE       32
 #define JMP_GS_LEN 9 /* at most */
 
+#define OVERFLOW_IF_ONE 0x7f /* added to AL: sets OF if that was 1 */
+#define AX              0
+
 enum { OP_JMP = 0xe9, OP_JCC = 0x80, OP_TWO_BYTE = 0x0f, OP_JRCXZ = 0xe3, OP_INT3 = 0xcc };
 
 static void put(struct emit *e, const u8 *bytes, unsigned len)
@@ -85,6 +88,19 @@ void emit_bits(struct emit *e, enum isa_row_id row, unsigned to, unsigned from, 
     struct insn i = insn_gs(row, to, REG_ZERO, disp, true);
     i.vvvv = (u8)from;
     emit_insn(e, i);
+}
+
+void emit_flags_to_ax(struct emit *e)
+{
+    emit_insn(e, insn_reg(INSN_LAHF_64, 0, 0, false));
+    emit_insn(e, insn_reg(INSN_SETO_Eb, 0, AX, false));
+    emit_reg(e, INSN_MOVZX_Gv_Ew, AX, AX, false);
+}
+
+void emit_flags_from_ax(struct emit *e)
+{
+    emit_insn(e, insn_with_imm(insn_reg(INSN_ADD_AL_Ib, 0, 0, false), OVERFLOW_IF_ONE));
+    emit_insn(e, insn_reg(INSN_SAHF_64, 0, 0, false));
 }
 
 void emit_mov_imm(struct emit *e, unsigned reg, u64 value)

@@ -58,6 +58,9 @@ static inline void emit_gs(struct emit *e, enum isa_row_id row, unsigned reg, i3
 
 /* PEXT or PDEP (`row`) of `from` to `to`, with the mask at gs:[disp]. Flags stay. */
 void emit_bits(struct emit *e, enum isa_row_id row, unsigned to, unsigned from, i32 disp);
+/* The arithmetic flags to EAX, as c->ax_flags has them (its upper half is 0), and back. Back, EAX is lost. */
+void emit_flags_to_ax(struct emit *e);
+void emit_flags_from_ax(struct emit *e);
 /* mov r64, value in its shortest form. Flags stay. */
 void emit_mov_imm(struct emit *e, unsigned reg, u64 value);
 /* mov qword gs:[disp], value */

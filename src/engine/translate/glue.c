@@ -20,7 +20,6 @@ enum { CC_NZ = 5, CC_Z = 4 };
 #define XINUSE_AVX      4
 #define GLUE_BYTES      4096
 #define CALLEE_SAVED(M) M(3) M(5) M(12) M(13) M(14) M(15)
-#define OVERFLOW_IF_ONE 0x7f
 
 /* Guest register of a host one, or -1. */
 static int guest_of(unsigned host)
@@ -78,8 +77,7 @@ static void make_enter(struct glue *g, struct emit *e)
     emit_gs(e, INSN_MOV_Ev_Gv, ARG_HOST, FRAME_AT(FRAME_TARGET));
     make_vector_loads(e);
     emit_insn(e, insn_gs(INSN_MOV_Gv_Ev, HOST_AX, REG_ZERO, CPU_AT(ax_flags), false));
-    emit_insn(e, insn_with_imm(insn_reg(INSN_ADD_AL_Ib, 0, 0, false), OVERFLOW_IF_ONE));
-    emit_insn(e, insn_reg(INSN_SAHF_64, 0, 0, false));
+    emit_flags_from_ax(e);
     for (unsigned host = 0; host < 16; host++) {
         if (guest_of(host) >= 0)
             emit_gs(e, INSN_MOV_Gv_Ev, host, gpr_at((unsigned)guest_of(host)));
@@ -125,9 +123,7 @@ static void make_exit(struct glue *g, struct emit *e)
         if (guest_of(host) >= 0)
             emit_gs(e, INSN_MOV_Ev_Gv, host, gpr_at((unsigned)guest_of(host)));
     }
-    emit_insn(e, insn_reg(INSN_LAHF_64, 0, 0, false));
-    emit_insn(e, insn_reg(INSN_SETO_Eb, 0, HOST_AX, false));
-    emit_insn(e, insn_reg(INSN_MOVZX_Gv_Ew, HOST_AX, HOST_AX, false));
+    emit_flags_to_ax(e);
     emit_insn(e, insn_gs(INSN_MOV_Ev_Gv, HOST_AX, REG_ZERO, CPU_AT(ax_flags), false));
     emit_gs(e, INSN_MOV_Gv_Ev, HOST_SP, FRAME_AT(FRAME_HOST_SP));
     make_upper_note(e);

@@ -83,9 +83,7 @@ static void set_up(struct lower *l, struct exits *x)
     for (unsigned n = 0; n < l->loop.keys; n++) {
         const struct loop_key *k = &l->loop.key[n];
         last_address(l, k);
-        struct insn page = insn_gs(INSN_PEXT_Gy_By_Ey, HOST_T, REG_ZERO, FRAME_AT(FRAME_MASK_PAGE), true);
-        page.vvvv = HOST_T2;
-        emit_insn(&l->e, page);
+        emit_bits(&l->e, INSN_PEXT_Gy_By_Ey, HOST_T, HOST_T2, FRAME_AT(FRAME_MASK_PAGE));
         emit_insn(&l->e, insn_gs(INSN_MOV_Gv_Ev, HOST_T, HOST_T, WIN_TABLE, true));
         if (k->still != REG_ZERO)
             lea(l, HOST_T, HOST_T, (unsigned)lower_host(k->still), k->still == k->index ? k->scale : 0, 0);

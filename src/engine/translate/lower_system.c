@@ -67,9 +67,7 @@ static bool lower_sti(struct lower *l, const struct insn *i)
 static bool lower_pushf(struct lower *l, const struct insn *i)
 {
     emit_gs(&l->e, INSN_MOV_Ev_Gv, HOST_AX, FRAME_AT(FRAME_TEMP));
-    emit_insn(&l->e, insn_reg(INSN_LAHF_64, 0, 0, false));
-    emit_insn(&l->e, insn_reg(INSN_SETO_Eb, 0, HOST_AX, false));
-    emit_reg(&l->e, INSN_MOVZX_Gv_Ew, HOST_AX, HOST_AX, false);
+    emit_flags_to_ax(&l->e);
     emit_bits(&l->e, INSN_PEXT_Gy_By_Ey, HOST_T, HOST_AX, FRAME_AT(FRAME_MASK_AH_FLAGS));
     emit_bits(&l->e, INSN_PDEP_Gy_By_Ey, HOST_T, HOST_T, FRAME_AT(FRAME_MASK_FLAGS));
     emit_bits(&l->e, INSN_PDEP_Gy_By_Ey, HOST_AX, HOST_AX, FRAME_AT(FRAME_MASK_OF));

@@ -15,7 +15,6 @@
 #define RFLAGS_PLAIN   (RF_IF | 2u) /* beside the arithmetic flags */
 /* The same as PEXT gathers it without those: of the bits left, 1 is the first and 9 the fifth. */
 #define PLAIN_GATHERED 0x11
-#define FLAGS_OF_AX    0x7f        /* added to AL: sets OF if that was 1 */
 #define MSR_EFER       0xc0000080u /* and STAR, LSTAR, CSTAR */
 #define MSR_FMASK      0xc0000084u
 #define SEG_WORDS      (sizeof(struct cpu_seg) / 8)
@@ -106,9 +105,7 @@ static void move_and_jump(struct ring *r)
 static void flags_to_r11(struct ring *r)
 {
     save(r, HOST_AX, FRAME_AT(FRAME_RING_AX));
-    emit_insn(r->e, insn_reg(INSN_LAHF_64, 0, 0, false));
-    emit_insn(r->e, insn_reg(INSN_SETO_Eb, 0, HOST_AX, false));
-    emit_reg(r->e, INSN_MOVZX_Gv_Ew, HOST_AX, HOST_AX, false);
+    emit_flags_to_ax(r->e);
     emit_bits(r->e, INSN_PEXT_Gy_By_Ey, HOST_T2, HOST_AX, FRAME_AT(FRAME_MASK_AH_FLAGS));
     emit_bits(r->e, INSN_PDEP_Gy_By_Ey, HOST_T2, HOST_T2, FRAME_AT(FRAME_MASK_FLAGS));
     emit_bits(r->e, INSN_PDEP_Gy_By_Ey, HOST_AX, HOST_AX, FRAME_AT(FRAME_MASK_OF));
@@ -125,8 +122,7 @@ static void flags_from_r11(struct ring *r)
     emit_bits(r->e, INSN_PEXT_Gy_By_Ey, HOST_T2, 11, FRAME_AT(FRAME_MASK_FLAGS));
     emit_bits(r->e, INSN_PDEP_Gy_By_Ey, HOST_T2, HOST_T2, FRAME_AT(FRAME_MASK_AH_FLAGS));
     lea(r, HOST_AX, HOST_AX, HOST_T2, 0);
-    emit_insn(r->e, insn_with_imm(insn_reg(INSN_ADD_AL_Ib, 0, 0, false), FLAGS_OF_AX));
-    emit_insn(r->e, insn_reg(INSN_SAHF_64, 0, 0, false));
+    emit_flags_from_ax(r->e);
     load(r, HOST_AX, FRAME_AT(FRAME_RING_AX));
 }
 

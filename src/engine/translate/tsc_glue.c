@@ -9,7 +9,6 @@
 #include "engine/translate/tsc.h"
 
 enum { CC_Z = 4 };
-#define OVERFLOW_IF_ONE 0x7f
 
 /* What a C function may change, of the registers that hold the guest's. */
 static const u8 clobbered[] = {HOST_AX, HOST_DX, HOST_SI, HOST_DI, 8, 9, 10, 11};
@@ -34,17 +33,14 @@ static void save_all(struct emit *e)
     for (size_t n = 0; n < ARRAY_SIZE(clobbered); n++)
         save(e, clobbered[n], gpr_at(clobbered[n]));
     save(e, HOST_SP, gpr_at(R_SP));
-    emit_insn(e, insn_reg(INSN_LAHF_64, 0, 0, false));
-    emit_insn(e, insn_reg(INSN_SETO_Eb, 0, HOST_AX, false));
-    emit_reg(e, INSN_MOVZX_Gv_Ew, HOST_AX, HOST_AX, false);
+    emit_flags_to_ax(e);
     save(e, HOST_AX, FRAME_AT(FRAME_TSC_FLAGS));
 }
 
 static void restore_all(struct emit *e)
 {
     load(e, HOST_AX, FRAME_AT(FRAME_TSC_FLAGS));
-    emit_insn(e, insn_with_imm(insn_reg(INSN_ADD_AL_Ib, 0, 0, false), OVERFLOW_IF_ONE));
-    emit_insn(e, insn_reg(INSN_SAHF_64, 0, 0, false));
+    emit_flags_from_ax(e);
     load(e, HOST_SP, gpr_at(R_SP));
     for (size_t n = 0; n < ARRAY_SIZE(clobbered); n++)
         load(e, clobbered[n], gpr_at(clobbered[n]));
