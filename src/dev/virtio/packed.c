@@ -12,19 +12,6 @@ enum { EVENT_ENABLE = 0, EVENT_DISABLE = 1, EVENT_AT = 2 };
 #define FLAG_USED  BIT(15)
 #define EVENT_WRAP BIT(15)
 
-struct packed_desc {
-    u64 addr;
-    u32 len;
-    u16 id, flags;
-};
-
-static struct packed_desc desc_fetch(const u8 *table, unsigned n)
-{
-    u64 addr = ring_word(table + (size_t)n * DESC_SIZE), rest = ring_word(table + (size_t)n * DESC_SIZE + 8);
-
-    return (struct packed_desc){addr, (u32)rest, (u16)(rest >> 32), (u16)(rest >> 48)};
-}
-
 static void packed_areas(const struct virtq *q, u64 size[3], u64 align[3])
 {
     size[0] = (u64)q->s->size * DESC_SIZE;
@@ -45,17 +32,17 @@ static void step(const struct virtq_state *s, u16 *position, bool *wrap, u16 by)
 }
 
 /* A table has its entries in order, and of their flags only WRITE means something. */
-static bool table_walk(struct virtq *q, struct virtq_element *e, const struct packed_desc *d)
+static bool table_walk(struct virtq *q, struct virtq_element *e, const struct ring_desc *d)
 {
     const u8 *table = virtq_indirect(q, d->addr, d->len);
 
     if (!table)
         return false;
     for (unsigned n = 0; n < d->len / DESC_SIZE; n++) {
-        struct packed_desc entry = desc_fetch(table, n);
-        if (entry.flags & DESC_INDIRECT)
+        struct ring_desc entry = ring_desc_load(table, n);
+        if (entry.packed.flags & DESC_INDIRECT)
             return virtq_broken(q, "an indirect descriptor is in a table");
-        if (!virtq_add(q, e, entry.addr, entry.len, entry.flags & DESC_WRITE))
+        if (!virtq_add(q, e, entry.addr, entry.len, entry.packed.flags & DESC_WRITE))
             return false;
     }
     return true;
@@ -66,16 +53,16 @@ static bool chain_walk(struct virtq *q, struct virtq_element *e)
     unsigned n = q->s->avail;
 
     for (e->ring = 1;; e->ring++) {
-        struct packed_desc d = desc_fetch(q->desc, n);
-        e->id = d.id;
-        if (d.flags & DESC_INDIRECT) {
-            if (e->ring > 1 || (d.flags & DESC_NEXT))
+        struct ring_desc d = ring_desc_load(q->desc, n);
+        e->id = d.packed.id;
+        if (d.packed.flags & DESC_INDIRECT) {
+            if (e->ring > 1 || (d.packed.flags & DESC_NEXT))
                 return virtq_broken(q, "an indirect descriptor is in a chain");
             return table_walk(q, e, &d);
         }
-        if (!virtq_add(q, e, d.addr, d.len, d.flags & DESC_WRITE))
+        if (!virtq_add(q, e, d.addr, d.len, d.packed.flags & DESC_WRITE))
             return false;
-        if (!(d.flags & DESC_NEXT))
+        if (!(d.packed.flags & DESC_NEXT))
             return true;
         if (e->ring == q->s->size)
             return virtq_broken(q, "a chain loops");

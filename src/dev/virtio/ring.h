@@ -60,6 +60,28 @@ static inline u64 ring_word(const u8 *at)
 }
 
 /* The thread sanitizer knows no fences of the language; nothing here is for it to judge, as guests take no part. */
+/* A descriptor, read once. The kinds of ring differ in the last two fields. */
+struct ring_desc {
+    u64 addr;
+    u32 len;
+    union {
+        struct {
+            u16 flags, next;
+        } split;
+        struct {
+            u16 id, flags;
+        } packed;
+    };
+};
+
+static inline struct ring_desc ring_desc_load(const u8 *table, unsigned n)
+{
+    const u8 *at = table + (size_t)n * DESC_SIZE;
+    u64 addr = ring_word(at), rest = ring_word(at + 8);
+
+    return (struct ring_desc){addr, (u32)rest, .split = {(u16)(rest >> 32), (u16)(rest >> 48)}};
+}
+
 static inline void ring_fence(void)
 {
     __asm__ volatile("mfence" : : : "memory");

@@ -9,19 +9,6 @@ enum { AVAIL_FLAGS = 0, AVAIL_IDX = 2, AVAIL_RING = 4, AVAIL_ENTRY = 2 };
 enum { USED_IDX = 2, USED_RING = 4, USED_ENTRY = 8 };
 #define AVAIL_NO_INTERRUPT BIT(0)
 
-struct split_desc {
-    u64 addr;
-    u32 len;
-    u16 flags, next;
-};
-
-static struct split_desc desc_fetch(const u8 *table, unsigned n)
-{
-    u64 addr = ring_word(table + (size_t)n * DESC_SIZE), rest = ring_word(table + (size_t)n * DESC_SIZE + 8);
-
-    return (struct split_desc){addr, (u32)rest, (u16)(rest >> 32), (u16)(rest >> 48)};
-}
-
 static void split_areas(const struct virtq *q, u64 size[3], u64 align[3])
 {
     u64 n = q->s->size, event = virtio_has(q->dev, VIRTIO_F_EVENT_IDX) ? 2 : 0;
@@ -49,9 +36,9 @@ static bool chain_walk(struct virtq *q, struct virtq_element *e, u16 head)
             return virtq_broken(q, "a descriptor's number is too large");
         if (!indirect && steps == q->s->size)
             return virtq_broken(q, "a chain loops");
-        struct split_desc d = desc_fetch(table, n);
-        if (d.flags & DESC_INDIRECT) {
-            if (indirect || (d.flags & DESC_NEXT))
+        struct ring_desc d = ring_desc_load(table, n);
+        if (d.split.flags & DESC_INDIRECT) {
+            if (indirect || (d.split.flags & DESC_NEXT))
                 return virtq_broken(q, "an indirect descriptor is not the last, or in a table");
             table = virtq_indirect(q, d.addr, d.len);
             if (!table)
@@ -61,11 +48,11 @@ static bool chain_walk(struct virtq *q, struct virtq_element *e, u16 head)
             n = 0;
             continue;
         }
-        if (!virtq_add(q, e, d.addr, d.len, d.flags & DESC_WRITE))
+        if (!virtq_add(q, e, d.addr, d.len, d.split.flags & DESC_WRITE))
             return false;
-        if (!(d.flags & DESC_NEXT))
+        if (!(d.split.flags & DESC_NEXT))
             return true;
-        n = d.next;
+        n = d.split.next;
     }
 }
 
