@@ -83,14 +83,22 @@ bool code_holds(const struct code_area *a, u64 address)
     return address - (u64)a->run < a->size;
 }
 
-void code_patch(struct code_area *a, const void *at, const u8 *bytes, size_t len)
+void code_patch(struct code_area *a, const void *at, const void *bytes, size_t len)
 {
-    memcpy(a->write + ((const u8 *)at - a->run), bytes, len);
+    u8 *to = a->write + ((const u8 *)at - a->run);
+    size_t off = (uintptr_t)to % sizeof(u64);
+    if (off + len > sizeof(u64)) {
+        memcpy(to, bytes, len);
+        return;
+    }
+    u64 *word = (u64 *)(void *)(to - off), value = *word;
+    memcpy((u8 *)&value + off, bytes, len);
+    __atomic_store_n(word, value, __ATOMIC_RELEASE);
 }
 
-void code_reset(struct code_area *a)
+void code_reset(struct code_area *a, size_t keep)
 {
-    a->used = 0;
+    a->used = keep;
 }
 
 size_t code_used(const struct code_area *a)

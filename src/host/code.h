@@ -31,12 +31,12 @@ const void *code_next(const struct code_area *a);
 /* Is the address one of the view to run from? */
 bool code_holds(const struct code_area *a, u64 address);
 
-/* Changes bytes of a piece that was added. The caller sees to it that nobody runs them meanwhile, or that the change is
- * one aligned store. */
-void code_patch(struct code_area *a, const void *at, const u8 *bytes, size_t len);
+/* Changes up to 8 bytes of a piece that was added, in one store if they lie in one aligned word of 8 bytes. If they do
+ * not, the caller sees to it that nobody runs them meanwhile. */
+void code_patch(struct code_area *a, const void *at, const void *bytes, size_t len);
 
-/* Forgets all pieces. */
-void code_reset(struct code_area *a);
+/* Forgets all pieces but those in the first `keep` bytes: code_used of when they were all. */
+void code_reset(struct code_area *a, size_t keep);
 
 size_t code_used(const struct code_area *a);
 

@@ -63,11 +63,12 @@ static void on_signal(int signal, siginfo_t *info, void *context)
     size_t n = 0;
     while (traps[n].signal != signal)
         n++;
+    bool int3 = signal == SIGTRAP && info->si_code == SI_KERNEL;
     struct trap_thread *self = current;
     struct trap t = {
-        .kind = traps[n].kind,
+        .kind = int3 ? TRAP_BREAK : traps[n].kind,
         .address = traps[n].kind == TRAP_ACCESS ? (u64)info->si_addr : 0,
-        .pc = (u64)gregs[REG_RIP],
+        .pc = (u64)gregs[REG_RIP] - int3,
         .step = gregs[REG_EFL] & FLAG_TRAP,
     };
     if (!self || !self->fn(self->opaque, &t)) {

@@ -19,6 +19,7 @@ enum trap_kind {
     TRAP_ARITHMETIC, /* SIGFPE */
     TRAP_ILLEGAL,    /* SIGILL */
     TRAP_STEP,       /* SIGTRAP of the trap flag */
+    TRAP_BREAK,      /* SIGTRAP of INT3; pc is where that stands */
     TRAP_KICK,
 };
 

@@ -95,11 +95,11 @@ static enum engine_exit run(struct fixture *f, const u8 *code, const u8 *end)
 static void tamper(struct fixture *f, const u8 *bytes, unsigned len, u8 last)
 {
     const struct translator *t = cpu_of(f)->engine;
-    const u8 *code = (const u8 *)t->glue.end, *end = code_next(t->area);
+    const u8 *code = (const u8 *)t->cache->glue.end, *end = code_next(t->cache->area);
     unsigned found = 0;
     for (; code + len <= end; code++) {
         if (memcmp(code, bytes, len) == 0) {
-            code_patch(t->area, code + len - 1, &last, 1);
+            code_patch(t->cache->area, code + len - 1, &last, 1);
             found++;
         }
     }

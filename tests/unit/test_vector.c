@@ -264,7 +264,7 @@ static void test_code_area(void **state)
     while (code_add(a, forty_two, sizeof(forty_two)))
         added++;
     assert_int_equal(added, 4096 / 16);
-    code_reset(a);
+    code_reset(a, 0);
     assert_int_equal(code_used(a), 0);
     assert_ptr_equal(code_add(a, forty_two, sizeof(forty_two)), at);
     code_destroy(a);

@@ -319,7 +319,7 @@ void vec_stubs_free(struct cpu *c)
 
 static void forget_all(struct vec_stubs *s)
 {
-    code_reset(s->area);
+    code_reset(s->area, 0);
     s->count = 0;
     __builtin_memset(s->slot, 0, sizeof(s->slot));
 }

@@ -1,7 +1,9 @@
 /*
- * Blocks: finding, decoding, dropping (engine/translate/translate.h).
+ * Blocks: finding and decoding (engine/translate/translate.h). What is found is in the cache, which knows nothing of
+ * how it came to be.
  *
- * The order of mem/code.h: an instruction's chunks of 64 bytes are marked before the bytes that count are read.
+ * The order of mem/code.h: an instruction's chunks of 64 bytes are marked and the page's generation noted before the
+ * bytes that count are read. If that generation still holds when the block is added to the cache, so do the bytes.
  */
 #include <string.h>
 
@@ -9,184 +11,11 @@
 #include "cpu/mmu.h"
 #include "cpu/sem/sem.h"
 #include "cpu/world.h"
-#include "engine/translate/emit.h"
-#include "engine/translate/lower_plan.h"
-#include "engine/translate/perf.h"
-#include "engine/translate/x87.h"
-#include "host/mem.h"
+#include "engine/translate/translate.h"
 #include "host/thread.h"
 #include "mem/code.h"
 
-#define HASH_SIZE    (sizeof(struct block *) << HASH_BITS)
-#define PAGES_SIZE   (sizeof(struct code_page *) << PAGE_BITS)
-#define SLOTS_SIZE   (sizeof(struct slot_key) << SLOT_BITS)
-#define BLOCKS_SIZE  (sizeof(struct block *) * BLOCKS_MAX)
-#define SCRATCH_SIZE (sizeof(struct block) + BLOCK_MAX * sizeof(struct insn))
-#define GOLDEN       0x9e3779b97f4a7c15ull
-
-_Static_assert(HASH_SIZE + PAGES_SIZE + SLOTS_SIZE + sizeof(struct translator) <= BLOCKS_FIXED, "BLOCKS_FIXED");
-
-bool blocks_create(struct translator *t)
-{
-    t->hash = host_table_alloc(HASH_SIZE);
-    t->pages = host_table_alloc(PAGES_SIZE);
-    t->slots = host_table_alloc(SLOTS_SIZE);
-    t->blocks = host_table_alloc(BLOCKS_SIZE);
-    t->meta = host_table_alloc(t->meta_size);
-    t->scratch = host_table_alloc(SCRATCH_SIZE);
-    return t->hash && t->pages && t->slots && t->blocks && t->meta && t->scratch;
-}
-
-void blocks_destroy(struct translator *t)
-{
-    host_table_free(t->hash, HASH_SIZE);
-    host_table_free(t->pages, PAGES_SIZE);
-    host_table_free(t->slots, SLOTS_SIZE);
-    host_table_free(t->blocks, BLOCKS_SIZE);
-    host_table_free(t->meta, t->meta_size);
-    host_table_free(t->scratch, SCRATCH_SIZE);
-}
-
-int blocks_drop(struct translator *t, struct error *err)
-{
-    x87_save(t); /* which notes an instruction by its block */
-    host_table_clear(t->hash, HASH_SIZE);
-    host_table_clear(t->pages, PAGES_SIZE);
-    host_table_clear(t->slots, SLOTS_SIZE);
-    memset(t->jump, 0, sizeof(t->jump));
-    t->meta_used = 0;
-    t->count = 0;
-    t->slots_used[0] = t->slots_used[1] = 0;
-    t->resume = 0;
-    t->stats.drops++;
-    code_reset(t->area);
-    if (t->windows)
-        windows_drop_code(t->windows);
-    int status = glue_make(&t->glue, t->area, err);
-    if (!status)
-        perf_glue(t);
-    return status;
-}
-
-static void *meta_take(struct translator *t, u64 size)
-{
-    if (t->meta_used + size > t->meta_size)
-        return NULL;
-    void *p = t->meta + t->meta_used;
-    t->meta_used += (size + 15) & ~15ull;
-    return p;
-}
-
-/* One page of code may be mapped at many addresses. */
-static u64 block_hash(const u8 *guest, u64 rip)
-{
-    return ((u64)guest ^ rip * 3) * GOLDEN >> (64 - HASH_BITS);
-}
-
-/* ------ pages ------ */
-
-static struct code_page **page_slot(const struct translator *t, const struct mem_page *page)
-{
-    return &t->pages[(u64)page * GOLDEN >> (64 - PAGE_BITS)];
-}
-
-static struct code_page *page_known(const struct translator *t, const struct mem_page *page)
-{
-    struct code_page *p = *page_slot(t, page);
-    while (p && p->page != page)
-        p = p->next;
-    return p;
-}
-
-struct code_page *page_of(struct translator *t, struct mem_page *page)
-{
-    struct code_page **slot = page_slot(t, page), *p = page_known(t, page);
-    if (p)
-        return p;
-    p = meta_take(t, sizeof(*p));
-    if (!p)
-        return NULL;
-    *p = (struct code_page){.page = page, .gen = mem_code_gen(page), .next = *slot};
-    *slot = p;
-    return p;
-}
-
-void block_forward(struct translator *t, const struct block *b, u64 host)
-{
-    struct emit e = {.buf = (u8[16]){0}, .size = 16, .run = b->entry, .ok = true, .dense = true};
-    emit_jmp(&e, host);
-    code_patch(t->area, (const void *)b->entry, e.buf, e.len);
-}
-
-void block_kill(struct translator *t, struct block *b)
-{
-    if (b->dead)
-        return;
-    b->dead = true;
-    struct block **p = &t->hash[block_hash(b->guest, b->rip)];
-    while (*p && *p != b)
-        p = &(*p)->next;
-    if (*p)
-        *p = b->next;
-    if (b->native)
-        block_forward(t, b, b->end); /* its exit_dead */
-    t->stats.dead++;
-}
-
-static struct misaligned *misaligned_of(struct translator *t, u64 rip)
-{
-    return &t->misaligned[rip * GOLDEN >> (64 - MISALIGNED_BITS)];
-}
-
-void block_misaligned(struct translator *t, struct block *b, unsigned n)
-{
-    /* One that crosses a page time and again stays as it is. */
-    if (b->exact >> n & 1 || b->misaligned == UINT8_MAX)
-        return;
-    b->unaligned |= BIT64(n);
-    if (++b->misaligned != UNALIGNED_MAX)
-        return;
-    *misaligned_of(t, b->rip) = (struct misaligned){.rip = b->rip, .insns = b->unaligned};
-    b->misaligned = UINT8_MAX;
-    block_kill(t, b);
-    t->stats.remade++;
-}
-
-static struct barren *barren_of(struct translator *t, u64 rip)
-{
-    return &t->barren[rip * GOLDEN >> (64 - MISALIGNED_BITS)];
-}
-
-void block_accessed(struct translator *t, struct block *b, unsigned n, bool entry)
-{
-    struct barren *r = barren_of(t, b->rip);
-    bool forced = b->forced >> n & 1;
-    if (entry != forced || b->barren == UINT8_MAX)
-        return;
-    u8 doubt = r->rip == b->rip ? r->doubt : 0;
-    if (++b->barren != (forced ? FRUITFUL_MAX : BARREN_MAX << doubt))
-        return;
-    *r = (struct barren){.rip = b->rip, .insns = b->forced ^ BIT64(n), .doubt = doubt};
-    if (forced && doubt < DOUBT_MAX)
-        r->doubt++;
-    b->barren = UINT8_MAX;
-    block_kill(t, b);
-    t->stats.remade++;
-}
-
-void page_settle(struct translator *t, struct code_page *p)
-{
-    u32 gen = mem_code_gen(p->page);
-    if (p->gen == gen)
-        return;
-    p->gen = gen;
-    t->stats.stale++;
-    for (struct block *b = p->first; b; b = b->page_next)
-        block_kill(t, b);
-    for (struct block *b = p->second; b; b = b->page2_next)
-        block_kill(t, b);
-    p->first = p->second = NULL;
-}
+#define ATTEMPTS 3 /* at a block whose code changes meanwhile */
 
 void blocks_note(struct translator *t, struct mem_page *page)
 {
@@ -199,65 +28,20 @@ void blocks_note(struct translator *t, struct mem_page *page)
     pthread_mutex_unlock(&t->changed.lock);
 }
 
-static void settle_all(struct translator *t)
-{
-    for (size_t n = 0; n < (size_t)1 << PAGE_BITS; n++) {
-        for (struct code_page *p = t->pages[n]; p; p = p->next)
-            page_settle(t, p);
-    }
-}
-
 void blocks_settle(struct translator *t)
 {
     struct mem_page *page[CHANGED_MAX];
+    if (!t->changed.count)
+        return;
     pthread_mutex_lock(&t->changed.lock);
     unsigned count = t->changed.count;
     t->changed.count = 0;
     memcpy(page, t->changed.page, sizeof(page));
     pthread_mutex_unlock(&t->changed.lock);
     if (count > CHANGED_MAX)
-        settle_all(t);
-    for (unsigned n = 0; n < count && count <= CHANGED_MAX; n++) {
-        struct code_page *p = page_known(t, page[n]);
-        if (p)
-            page_settle(t, p);
-    }
-    t->resume = 0;
-}
-
-/* ------ slots ------ */
-
-u32 block_slot_new(struct translator *t, u64 target)
-{
-    unsigned half = target >> 47 & 1;
-    if (t->slots_used[half] == WIN_SLOTS / 2)
-        return LINK_NONE;
-    return t->slots_used[half]++ + half * WIN_SLOTS / 2;
-}
-
-static u32 slot_place(const struct translator *t, u64 target)
-{
-    u32 mask = (1u << SLOT_BITS) - 1, n = (u32)(target * GOLDEN >> (64 - SLOT_BITS));
-    while (t->slots[n].slot && t->slots[n].target != target)
-        n = (n + 1) & mask;
-    return n;
-}
-
-u32 block_slot_known(const struct translator *t, u64 target)
-{
-    u32 n = slot_place(t, target);
-    return t->slots[n].slot ? t->slots[n].slot - 1 : LINK_NONE;
-}
-
-u32 block_slot(struct translator *t, u64 target)
-{
-    u32 n = slot_place(t, target);
-    if (t->slots[n].slot)
-        return t->slots[n].slot - 1;
-    u32 slot = block_slot_new(t, target);
-    if (slot != LINK_NONE)
-        t->slots[n] = (struct slot_key){.target = target, .slot = slot + 1};
-    return slot;
+        code_cache_settle_all(t);
+    for (unsigned n = 0; n < count && count <= CHANGED_MAX; n++)
+        code_cache_settle(t, page[n]);
 }
 
 /* ------ decoding ------ */
@@ -387,30 +171,24 @@ static unsigned fetch_bytes(struct cpu *c, u64 linear, u8 *buf)
     return size;
 }
 
-static void block_init(struct translator *t, struct block *b, const u8 *guest)
+/* In t->scratch, which is all there is of a block that is not kept. */
+static struct block *block_begin(struct translator *t, const u8 *guest)
 {
     const struct cpu *c = t->cpu;
-    const struct misaligned *m = misaligned_of(t, c->gpr[REG_RIP]);
-    const struct barren *r = barren_of(t, c->gpr[REG_RIP]);
+    struct block *b = t->scratch;
     *b = (struct block){.guest = guest, .rip = c->gpr[REG_RIP], .mode = c->mode, .flavour = t->flavour};
-    if (m->rip == b->rip)
-        b->unaligned = b->exact = m->insns;
-    if (r->rip == b->rip)
-        b->forced = r->insns;
-    if (b->unaligned | b->forced)
-        b->runs = t->patience; /* it was translated before */
+    return b;
 }
 
 struct block *blocks_single(struct translator *t)
 {
     struct cpu *c = t->cpu;
-    struct block *b = t->scratch;
     u8 buf[INSN_BYTES];
     c->cur = NULL;
     if (!limit_room(c, 0, 1))
         cpu_gp(c, 0);
     unsigned size = fetch_bytes(c, code_linear(c), buf);
-    block_init(t, b, NULL);
+    struct block *b = block_begin(t, NULL);
     enum insn_status status = insn_decode(buf, size, b->mode, &c->features, &b->insn[0]);
     if (status != INSN_OK)
         raise_status(c, status);
@@ -422,117 +200,40 @@ struct block *blocks_single(struct translator *t)
 
 /* ------ the cache ------ */
 
-/* Makes sure that there is room for a new block and its pages, if need be by dropping everything. */
-static bool reserve(struct translator *t)
+/* The block at rip, whose first byte is at `host` in from[0].page, and what it was made from; NULL if it cannot be
+ * kept. */
+static struct block *decode(struct translator *t, const u8 *host, struct code_origin from[2])
 {
-    u64 most = SCRATCH_SIZE + (BLOCK_MAX + 1) * 8 * sizeof(u16) + 2 * sizeof(struct code_page) + 64;
-    bool slots = t->slots_used[0] < WIN_SLOTS / 2 - LINKS && t->slots_used[1] < WIN_SLOTS / 2 - LINKS;
-    struct error err;
-    return (t->meta_used + most <= t->meta_size && t->count < BLOCKS_MAX && slots) || !blocks_drop(t, &err);
-}
-
-/* Where the next block will be, unless more of the memory is taken before. */
-static struct block *block_room(struct translator *t)
-{
-    return (struct block *)(void *)(t->meta + t->meta_used);
-}
-
-static void block_keep(struct translator *t, struct block *b)
-{
-    struct block **slot = &t->hash[block_hash(b->guest, b->rip)];
-    b->next = *slot;
-    *slot = b;
-    b->page_next = b->page->first;
-    b->page->first = b;
-    if (b->page2) {
-        b->page2_next = b->page2->second;
-        b->page2->second = b;
-    }
-}
-
-/* Is it of a kind that is translated? */
-static bool is_lowered(const struct block *b)
-{
-    return b->mode == ISA_64 && !(b->flavour & FLAVOUR_SLOW);
-}
-
-/* Translates the block. False if there is no room for that. */
-static bool block_translate(struct translator *t, struct block *b)
-{
-    b->at = meta_take(t, (b->count + 1u) * sizeof(u16));
-    b->commit = meta_take(t, (b->count + 1u) * sizeof(u16));
-    if (plan_is_loop(b)) {
-        b->loop_at = meta_take(t, (b->count + 1u) * sizeof(u16));
-        b->loop_commit = meta_take(t, (b->count + 1u) * sizeof(u16));
-    }
-    b->id = t->count;
-    b->check = (u64)code_next(t->area);
-    if (t->count == BLOCKS_MAX || !b->at || !b->commit || !lower_block(t, b))
-        return false;
-    b->native = true;
-    t->blocks[t->count++] = b;
-    t->stats.blocks++;
-    t->stats.insns += b->count;
-    perf_block(t, b);
-    return true;
-}
-
-/* What was decoded into the room is made a block: tables, code, membership. NULL if the code has no room. */
-static struct block *block_finish(struct translator *t, struct block *b, struct code_page *page)
-{
-    u64 size = sizeof(*b) + b->count * sizeof(struct insn), mark = t->meta_used;
-    t->meta_used += (size + 15) & ~15ull;
-    b->page = page;
-    if (!t->patience && is_lowered(b) && !block_translate(t, b)) {
-        t->meta_used = mark;
-        return NULL;
-    }
-    block_keep(t, b);
-    return b;
-}
-
-/* The block at rip, whose first byte is at `host`; NULL if it cannot be kept. */
-static struct block *decode(struct translator *t, struct code_page *p, const u8 *host)
-{
-    struct block *b = block_room(t);
-    block_init(t, b, host);
-    enum insn_status status = block_decode(t->cpu, b, p->page);
+    struct block *b = block_begin(t, host);
+    from[0].gen = mem_code_gen(from[0].page);
+    from[1].page = NULL;
+    enum insn_status status = block_decode(t->cpu, b, from[0].page);
     if (status == INSN_OK)
         return b;
     if (status != INSN_SHORT)
         raise_status(t->cpu, status);
-    const u8 *host2 = NULL;
-    struct code_page *p2 = cross_page(t, &host2);
-    b = block_room(t);
-    block_init(t, b, host);
-    b->page = p;
-    b->page2 = p2;
-    b->guest2 = host2;
-    return p2 && cross_decode(t, b) ? b : NULL;
+    b = block_begin(t, host);
+    b->guest2 = cross_page(t, &from[1].page);
+    if (!b->guest2 || !from[1].page)
+        return NULL;
+    from[1].gen = mem_code_gen(from[1].page);
+    return cross_decode(t, b, from) ? b : NULL;
 }
 
 static struct block *block_build(struct translator *t)
 {
     struct cpu *c = t->cpu;
-    struct mem_page *page;
-    struct error err;
-    u64 pa;
     c->cur = NULL;
-    const u8 *host = mmu_fetch(c, code_linear(c), &page, &pa);
-    if (!host || !page)
-        return blocks_single(t);
-    for (unsigned attempt = 0; attempt < 2; attempt++) {
-        struct code_page *p = reserve(t) ? page_of(t, page) : NULL;
-        if (!p)
+    for (unsigned attempt = 0; attempt < ATTEMPTS; attempt++) {
+        struct code_origin from[2];
+        u64 pa;
+        const u8 *host = mmu_fetch(c, code_linear(c), &from[0].page, &pa);
+        if (!host || !from[0].page || t->cache->full)
             break;
-        page_settle(t, p);
-        struct block *b = decode(t, p, host);
-        if (!b)
-            break;
-        b = block_finish(t, b, p);
+        struct block *fresh = decode(t, host, from), *b = fresh ? code_cache_add(t, fresh, from) : NULL;
         if (b)
             return b;
-        if (blocks_drop(t, &err))
+        if (!fresh)
             break;
     }
     return blocks_single(t);
@@ -546,18 +247,26 @@ static const u8 *fetch_host(const struct cpu *c, u64 linear)
     return likely(e->exec == ((linear & MEM_PAGE_MASK) | c->tlb->asid)) ? (const u8 *)(linear + e->addend) : NULL;
 }
 
-static bool block_is(const struct translator *t, const struct block *b, const u8 *host)
+static struct block_key key_now(const struct translator *t, const u8 *host)
 {
     const struct cpu *c = t->cpu;
-    return b->guest == host && b->rip == c->gpr[REG_RIP] && b->mode == c->mode && b->flavour == t->flavour;
+    return (struct block_key){.rip = c->gpr[REG_RIP], .guest = host, .mode = c->mode, .flavour = t->flavour};
 }
 
-static struct block *cache_find(struct translator *t, const u8 *host)
+/* What lies in two pages is looked for once more, now that it is known to: by its second page, which may fault. */
+static struct block *look(struct translator *t, struct block_key *key)
 {
-    struct block *b = t->hash[block_hash(host, t->cpu->gpr[REG_RIP])];
-    while (b && !(block_is(t, b, host) && (!b->page2 || cross_is(t, b))))
-        b = b->next;
-    return b;
+    struct block *b = code_cache_look(t, key);
+    struct mem_page *page;
+    if (!b || !b->page2)
+        return b;
+    key->guest2 = cross_page(t, &page);
+    return key->guest2 ? code_cache_look(t, key) : NULL;
+}
+
+static bool is_current(const struct block *b)
+{
+    return !b->dead && b->page->gen == mem_code_gen(b->page->page);
 }
 
 static struct block *find(struct translator *t)
@@ -566,19 +275,16 @@ static struct block *find(struct translator *t)
     u64 rip = c->gpr[REG_RIP], limit = code_limit(c), linear = code_linear(c);
     if (unlikely(rip > limit))
         return blocks_single(t);
-    const u8 *host = fetch_host(c, linear);
+    struct block_key key = key_now(t, fetch_host(c, linear));
     struct block **jump = &t->jump[(linear ^ linear >> JUMP_BITS) & ((1 << JUMP_BITS) - 1)], *b = *jump;
-    if (likely(b && host && block_is(t, b, host) && !b->dead && b->page->gen == mem_code_gen(b->page->page) &&
-               b->bytes - 1u <= limit - rip))
+    if (likely(b && key.guest && block_has_key(b, &key) && is_current(b) && b->bytes - 1u <= limit - rip))
         return b;
     struct mem_page *page;
     u64 pa;
-    if (!host)
-        host = mmu_fetch(c, linear, &page, &pa);
-    b = host ? cache_find(t, host) : NULL;
-    if (b)
-        page_settle(t, b->page);
-    if (!b || b->dead) {
+    if (!key.guest)
+        key.guest = mmu_fetch(c, linear, &page, &pa);
+    b = key.guest ? look(t, &key) : NULL;
+    if (!b) {
         stats_lap(&t->stats, TIME_SEMANTICS);
         b = block_build(t);
         stats_lap(&t->stats, TIME_TRANSLATE);
@@ -589,37 +295,19 @@ static struct block *find(struct translator *t)
     return b;
 }
 
-/* It has been run often enough for its translation to pay, or is another one if everything had to be dropped. */
-static NOINLINE struct block *translate_now(struct translator *t, struct block *b)
+/* It has been run often enough for its translation to pay. */
+static NOINLINE void translate_now(struct translator *t, struct block *b)
 {
-    u64 drops = t->stats.drops;
-    struct error err;
     stats_lap(&t->stats, TIME_SEMANTICS);
-    bool kept = reserve(t) && drops == t->stats.drops, done = kept && block_translate(t, b);
-    if (kept && !done)
-        (void)blocks_drop(t, &err);
+    code_cache_translate(t, b);
     stats_lap(&t->stats, TIME_TRANSLATE);
-    return done ? b : find(t);
 }
 
 struct block *blocks_find(struct translator *t)
 {
     struct block *b = find(t);
-    bool stays = b->native || b->runs < t->patience || b == t->scratch || !is_lowered(b);
-    return likely(stays) ? b : translate_now(t, b);
-}
-
-struct block *block_by_code(const struct translator *t, u64 host)
-{
-    /* The last block that begins at or before it. One without code begins where the next one does. */
-    u32 low = 0, high = t->count;
-    while (low < high) {
-        u32 middle = low + (high - low) / 2;
-        if (t->blocks[middle]->check <= host)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    struct block *b = low ? t->blocks[low - 1] : NULL;
-    return b && b->native && host < b->end ? b : NULL;
+    bool stays = b->native || b->runs < t->cache->patience || b == t->scratch || !block_is_lowered(b);
+    if (unlikely(!stays))
+        translate_now(t, b);
+    return b;
 }

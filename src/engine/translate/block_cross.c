@@ -28,18 +28,13 @@ static bool mark(struct cpu *c, struct part *p)
     return false;
 }
 
-struct code_page *cross_page(struct translator *t, const u8 **host)
+const u8 *cross_page(struct translator *t, struct mem_page **page)
 {
     struct cpu *c = t->cpu;
-    struct mem_page *page;
     u64 pa, linear = code_linear(c);
     if (limit_room(c, 0, INSN_BYTES) <= MEM_PAGE_SIZE - linear % MEM_PAGE_SIZE)
         return NULL; /* it is the segment that ends */
-    *host = mmu_fetch(c, next_page(c, linear), &page, &pa);
-    struct code_page *p = *host && page ? page_of(t, page) : NULL;
-    if (p)
-        page_settle(t, p);
-    return p;
+    return mmu_fetch(c, next_page(c, linear), page, &pa);
 }
 
 /* As in block.c, with marks in two pages. */
@@ -63,22 +58,20 @@ static bool decode_marked(struct cpu *c, struct block *b, struct part *one, stru
     return true;
 }
 
-bool cross_decode(struct translator *t, struct block *b)
+bool cross_decode(struct translator *t, struct block *b, const struct code_origin from[2])
 {
     struct cpu *c = t->cpu;
     unsigned off = (u64)b->guest % MEM_PAGE_SIZE;
-    struct part one = {.page = b->page->page, .base = b->guest - off, .off = off, .len = MEM_PAGE_SIZE - off};
-    struct part two = {.page = b->page2->page, .base = b->guest2};
+    struct part one = {.page = from[0].page, .base = b->guest - off, .off = off, .len = MEM_PAGE_SIZE - off};
+    struct part two = {.page = from[1].page, .base = b->guest2};
     if (!decode_marked(c, b, &one, &two))
         return false;
     insn_finish(&b->insn[0], 0);
     b->count = 1;
     b->bytes = b->insn[0].len;
     b->runs_on = !block_ends(&b->insn[0]);
-    u64 second = next_page(c, code_linear(c));
-    u32 slot = block_slot_new(t, second);
-    b->link[LINK_CROSS] = (struct link){.target = second, .slot = slot};
-    return slot != LINK_NONE;
+    b->link[LINK_CROSS].target = next_page(c, code_linear(c));
+    return true;
 }
 
 static bool is_current(const struct block *b)
@@ -89,16 +82,10 @@ static bool is_current(const struct block *b)
 static bool leads_on(struct translator *t, const struct block *b)
 {
     struct mem_page *page;
-    u64 pa;
-    return mmu_fetch(t->cpu, next_page(t->cpu, code_linear(t->cpu)), &page, &pa) == b->guest2;
+    return cross_page(t, &page) == b->guest2;
 }
 
-bool cross_is(struct translator *t, const struct block *b)
-{
-    return is_current(b) && leads_on(t, b);
-}
-
-bool cross_enter(struct translator *t, struct block *b)
+bool cross_enter(struct translator *t, const struct block *b)
 {
     if (!is_current(b) || !leads_on(t, b) || !is_current(b))
         return false;

@@ -314,7 +314,7 @@ enum glue_reason check_enter(struct translator *t, u64 host)
 {
     struct check *k = t->check;
     struct cpu *c = t->cpu;
-    k->block = block_by_code(t, host);
+    k->block = code_cache_by_code(t->cache, host);
     k->from = insn_by_rip(k->block, c->gpr[REG_RIP]);
     k->again = false;
     k->stores = 0;
@@ -326,7 +326,7 @@ enum glue_reason check_enter(struct translator *t, u64 host)
     take_back(k, c);
     c->frame[FRAME_UPPER] = upper;
 
-    enum glue_reason reason = glue_enter(&t->glue, c, host);
+    enum glue_reason reason = glue_enter(&t->cache->glue, c, host);
     state_copy(&k->translated, c);
     stores_take(k, TRANSLATED);
     k->reached = settle_place(k, c, reason);

@@ -7,8 +7,10 @@
 
 #include "base/bits.h"
 
-#define LINE       32
-#define JMP_GS_LEN 9 /* at most */
+#define LINE         32
+#define WORD         8
+#define DISPLACEMENT 4
+#define JMP_GS_LEN   9 /* at most */
 
 #define OVERFLOW_IF_ONE 0x7f /* added to AL: sets OF if that was 1 */
 #define AX              0
@@ -118,10 +120,19 @@ void emit_gs_imm(struct emit *e, i32 disp, i32 value)
     emit_insn(e, i);
 }
 
-static unsigned put_hole(struct emit *e, const u8 *opcode, unsigned len, unsigned size, unsigned fused)
+/* A displacement comes after `len` bytes of a jump: can it be changed in one store? */
+static void clear_word_end(struct emit *e, unsigned len)
 {
-    static const u8 nothing[4];
-    clear_line_end(e, len + size, fused);
+    unsigned off = (unsigned)((emit_here(e) + len) % WORD);
+    if (off <= WORD - DISPLACEMENT)
+        return;
+    put_nops(e, WORD - off);
+    clear_line_end(e, len + DISPLACEMENT, 0); /* to the start of a line, if at all */
+}
+
+static unsigned put_hole(struct emit *e, const u8 *opcode, unsigned len, unsigned size)
+{
+    static const u8 nothing[DISPLACEMENT];
     put(e, opcode, len);
     put(e, nothing, size);
     return e->len - size;
@@ -129,17 +140,34 @@ static unsigned put_hole(struct emit *e, const u8 *opcode, unsigned len, unsigne
 
 unsigned emit_jmp_hole(struct emit *e)
 {
-    return put_hole(e, (const u8[]){OP_JMP}, 1, 4, 0);
+    clear_line_end(e, 1 + DISPLACEMENT, 0);
+    return put_hole(e, (const u8[]){OP_JMP}, 1, DISPLACEMENT);
+}
+
+unsigned emit_jmp_link(struct emit *e)
+{
+    clear_line_end(e, 1 + DISPLACEMENT, 0);
+    clear_word_end(e, 1);
+    return put_hole(e, (const u8[]){OP_JMP}, 1, DISPLACEMENT);
 }
 
 unsigned emit_jcc_hole(struct emit *e, unsigned cc)
 {
-    return put_hole(e, (const u8[]){OP_TWO_BYTE, (u8)(OP_JCC | cc)}, 2, 4, e->fuse);
+    clear_line_end(e, 2 + DISPLACEMENT, e->fuse);
+    return put_hole(e, (const u8[]){OP_TWO_BYTE, (u8)(OP_JCC | cc)}, 2, DISPLACEMENT);
+}
+
+unsigned emit_jcc_link(struct emit *e, unsigned cc)
+{
+    clear_line_end(e, 2 + DISPLACEMENT, e->fuse);
+    clear_word_end(e, 2);
+    return put_hole(e, (const u8[]){OP_TWO_BYTE, (u8)(OP_JCC | cc)}, 2, DISPLACEMENT);
 }
 
 unsigned emit_jrcxz_hole(struct emit *e)
 {
-    return put_hole(e, (const u8[]){OP_JRCXZ}, 1, 1, 0);
+    clear_line_end(e, 2, 0);
+    return put_hole(e, (const u8[]){OP_JRCXZ}, 1, 1);
 }
 
 unsigned emit_lea_hole(struct emit *e, unsigned reg)

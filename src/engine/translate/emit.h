@@ -70,6 +70,10 @@ void emit_gs_imm(struct emit *e, i32 disp, i32 value);
 void emit_jmp(struct emit *e, u64 target);
 unsigned emit_jmp_hole(struct emit *e);
 unsigned emit_jcc_hole(struct emit *e, unsigned cc);
+/* The same with displacements that lie in one aligned word of 8 bytes, so that they can be changed while they are run.
+ */
+unsigned emit_jmp_link(struct emit *e);
+unsigned emit_jcc_link(struct emit *e, unsigned cc);
 unsigned emit_jrcxz_hole(struct emit *e);
 /* lea r64, [rip + hole]: the address that the hole is bound to. */
 unsigned emit_lea_hole(struct emit *e, unsigned reg);

@@ -15,7 +15,7 @@ static void leave(struct translator *t, struct trap *trap, enum glue_reason reas
 {
     t->cpu->frame[FRAME_REASON] = reason;
     t->cpu->frame[FRAME_ARG] = arg;
-    trap->pc = t->glue.exit_common;
+    trap->pc = t->cache->glue.exit_common;
     trap->step = false;
 }
 
@@ -85,9 +85,9 @@ static bool on_window(struct translator *t, struct trap *trap)
     if (windows_table_fault(t->windows, trap->address))
         return true;
     if (windows_slot_fault(t->windows, trap->address))
-        trap->pc = t->glue.exit_link;
+        trap->pc = t->cache->glue.exit_link;
     else if (windows_jump_fault(t->windows, trap->address))
-        trap->pc = t->glue.exit_indirect;
+        trap->pc = t->cache->glue.exit_indirect;
     else
         return false;
     return true;
@@ -102,8 +102,8 @@ static bool will_look(const struct block *b, u64 pc)
 
 static void on_kick(struct translator *t, struct trap *trap, const struct block *b)
 {
-    bool glue = trap->pc >= t->glue.begin && trap->pc < t->glue.end;
-    bool code = code_holds(t->area, trap->pc);
+    bool glue = trap->pc >= t->cache->glue.begin && trap->pc < t->cache->glue.end;
+    bool code = code_holds(t->cache->area, trap->pc);
     trap->step = glue || code;
     if (!b)
         return;
@@ -119,9 +119,8 @@ static void on_kick(struct translator *t, struct trap *trap, const struct block 
 bool translate_trap(void *opaque, struct trap *trap)
 {
     struct translator *t = opaque;
-    /* Elsewhere the tables of blocks may be half changed. */
-    bool code = code_holds(t->area, trap->pc);
-    const struct block *b = code ? block_by_code(t, trap->pc) : NULL;
+    bool code = code_holds(t->cache->area, trap->pc);
+    const struct block *b = code ? code_cache_by_code(t->cache, trap->pc) : NULL;
     switch (trap->kind) {
     case TRAP_ACCESS:
         if (code && on_window(t, trap))
@@ -130,6 +129,10 @@ bool translate_trap(void *opaque, struct trap *trap)
     case TRAP_ARITHMETIC:
     case TRAP_ILLEGAL:
         return b && on_access(t, trap, b);
+    case TRAP_BREAK: /* the entry of a block that died */
+        if (b)
+            leave(t, trap, GLUE_DEAD, b->id);
+        return b;
     case TRAP_STEP:
     case TRAP_KICK:
         on_kick(t, trap, b);

@@ -97,7 +97,7 @@ static unsigned put_host(struct page *p, u64 at)
     const char *where = "";
     struct insn i = {.len = 1};
     unsigned size = INSN_BYTES;
-    while (size > 1 && !code_holds(p->t->area, at + size - 1))
+    while (size > 1 && !code_holds(p->t->cache->area, at + size - 1))
         size--;
     if (insn_decode(bytes, size, ISA_64, &all, &i) == INSN_OK) {
         (void)insn_format(&i, at, text, sizeof(text));
@@ -152,9 +152,9 @@ void listing_at(const struct translator *t, u64 rip, listing_fn *line, void *opa
 {
     unsigned found = 0, dead = 0;
     char text[120];
-    for (u32 n = 0; n < t->count; n++) {
-        const struct block *b = t->blocks[n];
-        if (!b->native || rip - b->rip >= b->bytes)
+    for (u32 n = 0; n < t->cache->count; n++) {
+        const struct block *b = code_cache_block(t->cache, n);
+        if (rip - b->rip >= b->bytes)
             continue;
         dead += b->dead;
         if (!b->dead && found++ < BLOCKS_SHOWN)

@@ -73,7 +73,7 @@ static void make_check(struct lower *l)
     if (far)
         emit_mov_imm(e, HOST_T2, rip);
     emit_mem(e, INSN_LEA_Gv_M, HOST_T, back, true);
-    emit_jmp(e, l->t->glue.exit_indirect);
+    emit_jmp(e, l->t->cache->glue.exit_indirect);
     emit_bind_short(e, same);
 }
 
@@ -118,7 +118,7 @@ static void go_by_link(struct lower *l, unsigned which)
     u32 slot = l->b->link[which].slot;
     emit_mov_imm(&l->e, HOST_T, (u64)l->b->id * LINKS + which);
     if (slot == LINK_NONE)
-        emit_jmp(&l->e, l->t->glue.exit_link);
+        emit_jmp(&l->e, l->t->cache->glue.exit_link);
     else
         emit_jmp_gs(&l->e, REG_ZERO, WIN_SLOT + 8 * (i32)slot);
 }
@@ -128,13 +128,14 @@ static void make_cold(struct lower *l)
     for (unsigned k = 0; k < l->cold_count; k++) {
         const struct cold *c = &l->cold[k];
         emit_bind(&l->e, c->hole);
-        leave(l, (u64)l->b->id * BLOCK_MAX + c->n, l->t->glue.exit_call);
+        leave(l, (u64)l->b->id * BLOCK_MAX + c->n, l->t->cache->glue.exit_call);
     }
     for (unsigned which = 0; which < LINKS; which++) {
-        const struct link *link = &l->b->link[which];
+        struct link *link = &l->b->link[which];
         if (!link->hole)
             continue;
         emit_bind(&l->e, link->hole);
+        link->stub = (u16)l->e.len;
         go_by_link(l, which);
     }
 }
@@ -147,24 +148,24 @@ static bool same_page(u64 a, u64 b)
 /* The displacement at `hole` is patched later, or leads to cold code that goes by the window's slot. */
 static void set_link(struct lower *l, unsigned which, u64 target, unsigned hole)
 {
-    u32 slot = same_page(target, l->b->rip) ? LINK_NONE : block_slot(l->t, target);
+    u32 slot = same_page(target, l->b->rip) ? LINK_NONE : code_cache_slot_locked(l->t->cache, target);
     l->b->link[which] = (struct link){.target = target, .hole = (u16)hole, .slot = slot};
 }
 
 void lower_link(struct lower *l, unsigned which, u64 target)
 {
-    set_link(l, which, target, emit_jmp_hole(&l->e));
+    set_link(l, which, target, emit_jmp_link(&l->e));
 }
 
 void lower_exit_link(struct lower *l, unsigned which, u64 target)
 {
     l->b->link[which].target = target;
-    leave(l, (u64)l->b->id * LINKS + which, l->t->glue.exit_link);
+    leave(l, (u64)l->b->id * LINKS + which, l->t->cache->glue.exit_link);
 }
 
 void lower_link_if(struct lower *l, unsigned which, u64 target, unsigned cc)
 {
-    set_link(l, which, target, emit_jcc_hole(&l->e, cc));
+    set_link(l, which, target, emit_jcc_link(&l->e, cc));
 }
 
 bool lower_block(struct translator *t, struct block *b)
@@ -188,8 +189,8 @@ bool lower_block(struct translator *t, struct block *b)
     lower_turns(&l, entry);
     make_cold(&l);
     unsigned end = l.e.len;
-    leave(&l, b->id, t->glue.exit_dead);
-    if (!l.e.ok || l.e.len > UINT16_MAX || !code_add(t->area, buf, l.e.len))
+    leave(&l, b->id, t->cache->glue.exit_dead);
+    if (!l.e.ok || l.e.len > UINT16_MAX || !code_add(t->cache->area, buf, l.e.len))
         return false;
     b->entry = b->check + entry;
     b->body = b->check + body;

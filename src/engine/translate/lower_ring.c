@@ -79,12 +79,12 @@ static bool to_glue(struct lower *l, u64 piece)
 static bool lower_syscall(struct lower *l, const struct insn *i)
 {
     emit_mov_imm(&l->e, HOST_T2, block_next_rip(l->b, i));
-    return to_glue(l, l->t->glue.syscall);
+    return to_glue(l, l->t->cache->glue.syscall);
 }
 
 static bool lower_sysret(struct lower *l, const struct insn *i)
 {
-    return i->opsize == 8 && to_glue(l, l->t->glue.sysret);
+    return i->opsize == 8 && to_glue(l, l->t->cache->glue.sysret);
 }
 
 bool lower_ring(struct lower *l, const struct insn *i)

@@ -191,7 +191,7 @@ static bool lower_rdtsc(struct lower *l, const struct insn *i)
     emit_mov_imm(&l->e, HOST_T, (u64)l->b->id * BLOCK_MAX + l->n);
     unsigned back = emit_lea_hole(&l->e, HOST_T2);
     lower_commit(l);
-    emit_jmp(&l->e, l->t->glue.tsc);
+    emit_jmp(&l->e, l->t->cache->glue.tsc);
     emit_bind(&l->e, back);
     if (i->row == INSN_RDTSCP)
         load(l, INSN_MOV_Gv_Ev, HOST_CX, offsetof(struct cpu, tsc_aux));

@@ -8,7 +8,7 @@
 #include "engine/translate/translate.h"
 
 /* Both do nothing if no map was asked for. */
-void perf_glue(const struct translator *t);
+void perf_glue(const struct code_cache *k);
 void perf_block(const struct translator *t, const struct block *b);
 
 #endif

@@ -40,7 +40,6 @@ static bool run_insn(struct translator *t, struct block *b, unsigned n)
 {
     struct cpu *c = t->cpu;
     const struct insn *i = &b->insn[n];
-    t->now = b;
     c->cur = i;
     if (touches_upper(i))
         c->frame[FRAME_UPPER] = 1;
@@ -52,13 +51,21 @@ static bool run_insn(struct translator *t, struct block *b, unsigned n)
     return c->cur != NULL;
 }
 
+/* Of two processors that count at once, one may be forgotten. */
+static void count_run(const struct translator *t, struct block *b)
+{
+    u8 runs = atomic_load_explicit(&b->runs, memory_order_relaxed);
+    if (runs < t->cache->patience)
+        atomic_store_explicit(&b->runs, runs + 1, memory_order_relaxed);
+}
+
 /* A block that is not translated, or its beginning if a request comes up. */
 static void run_list(struct translator *t, struct block *b)
 {
     struct cpu *c = t->cpu;
     unsigned n = 0;
     t->stats.lists++;
-    b->runs += b->runs < t->patience;
+    count_run(t, b);
     do {
         if (!run_insn(t, b, n))
             return;
@@ -158,7 +165,7 @@ static bool run_forced(struct translator *t, struct block *b, unsigned n)
     u64 linear[2];
     unsigned count = data_addresses(t, &b->insn[n], linear);
     bool next = run_insn(t, b, n);
-    block_accessed(t, b, n, has_entries(c, &b->insn[n], linear, count));
+    code_cache_accessed(t, b, n, has_entries(c, &b->insn[n], linear, count));
     return next;
 }
 
@@ -207,7 +214,7 @@ static void run_fault(struct translator *t, struct block *b, unsigned n)
     bool next = run_insn(t, b, n), entry = has_entries(c, &b->insn[n], linear, count);
     for (unsigned k = 0; k < count; k++)
         windows_fill(t->windows, linear[k]);
-    block_accessed(t, b, n, entry);
+    code_cache_accessed(t, b, n, entry);
     if (next)
         run_on(t, b, n);
 }
@@ -226,9 +233,8 @@ static void run_cross(struct translator *t, struct block *b)
 static void run_link(struct translator *t, u64 arg)
 {
     struct cpu *c = t->cpu;
-    struct block *from = t->blocks[arg / LINKS];
-    struct link *l = &from->link[arg % LINKS];
-    u64 drops = t->stats.drops;
+    struct block *from = code_cache_block(t->cache, arg / LINKS);
+    const struct link *l = &from->link[arg % LINKS];
     t->stats.links++;
     if (arg % LINKS == LINK_CROSS) {
         run_cross(t, from);
@@ -237,46 +243,39 @@ static void run_link(struct translator *t, u64 arg)
     c->gpr[REG_RIP] = l->target;
     c->cur = NULL;
     struct block *to = blocks_find(t);
-    if (!to->native || drops != t->stats.drops)
+    if (!to->native)
         return;
     t->resume = to->entry;
     if (t->check) /* one block at a time */
         return;
-    if (l->slot != LINK_NONE) {
+    if (l->slot != LINK_NONE)
         windows_set_slot(t->windows, l->slot, l->target, to->entry);
-    } else if (!from->dead && to->page == from->page) {
-        u64 hole = from->check + l->hole;
-        u32 distance = (u32)(to->entry - (hole + 4));
-        code_patch(t->area, (const void *)hole, (const u8 *)&distance, sizeof(distance));
-    }
+    else
+        code_cache_link(t, from, arg % LINKS, to);
 }
 
 static struct block *block_of(const struct translator *t, u64 arg)
 {
-    return t->blocks[arg / BLOCK_MAX];
+    return code_cache_block(t->cache, arg / BLOCK_MAX);
 }
 
-/* What leads to a dead block is to lead to the one that took its place: the window's words, or code makes a longer
- * detour each time; and whatever else there is by way of the dead one. */
+/* The window's words that lead to a dead block are to lead to the one that took its place. */
 static void run_dead(struct translator *t, struct block *from)
 {
     struct cpu *c = t->cpu;
-    u64 drops = t->stats.drops;
     t->stats.dead_exits++;
     c->gpr[REG_RIP] = from->rip;
     c->cur = NULL;
     struct block *to = blocks_find(t);
-    if (!to->native || drops != t->stats.drops)
+    if (!to->native)
         return;
     t->resume = to->entry;
     if (t->check)
         return;
     windows_set_jump(t->windows, from->rip, to->check);
-    u32 slot = block_slot_known(t, from->rip);
+    u32 slot = code_cache_slot_known(t, from->rip);
     if (slot != LINK_NONE)
         windows_set_slot(t->windows, slot, from->rip, to->entry);
-    if (to->page == from->page && to->flavour == from->flavour && to->mode == from->mode)
-        block_forward(t, from, to->entry);
 }
 
 /* The jump that brought us here must fault: as if it had not been carried out, it is left to its semantics. */
@@ -331,7 +330,7 @@ static void run_called(struct translator *t, struct block *b, unsigned n)
     if (!(b->calls >> n & 1)) {
         t->stats.special++;
         if (accesses_memory(&b->insn[n]))
-            block_misaligned(t, b, n);
+            code_cache_misaligned(t, b, n);
     }
     run_calls(t, b, n);
 }
@@ -353,7 +352,7 @@ static void run_translated(struct translator *t)
     settle_upper(c);
     windows_select(t->windows);
     stats_lap(&t->stats, TIME_SEMANTICS);
-    enum glue_reason reason = t->check ? check_enter(t, host) : glue_enter(&t->glue, c, host);
+    enum glue_reason reason = t->check ? check_enter(t, host) : glue_enter(&t->cache->glue, c, host);
     ring_settle(t);
     stats_lap(&t->stats, TIME_CODE);
     u64 arg = c->frame[FRAME_ARG];
@@ -368,7 +367,7 @@ static void run_translated(struct translator *t)
         run_indirect(t, arg);
         break;
     case GLUE_DEAD:
-        run_dead(t, t->blocks[arg]);
+        run_dead(t, code_cache_block(t->cache, arg));
         break;
     case GLUE_FAULT:
         run_fault(t, block_of(t, arg), arg % BLOCK_MAX);
@@ -454,16 +453,18 @@ static NOINLINE void run_guarded(struct cpu *c)
     KEEP_FRAME();
 }
 
-/* Code was changed, here or elsewhere. rip is right, t->resume may lead into a dead block. */
+/* Code was changed, here or elsewhere, or the cache is full. rip is right, t->resume may lead into a dead block. */
 static void settle_blocks(struct translator *t)
 {
     struct cpu *c = t->cpu;
     t->resume = 0;
     if (requests(c) & REQ_BLOCK) {
         atomic_fetch_and(&c->request, ~(u32)REQ_BLOCK);
+        x87_save(t); /* as the cache may be dropped meanwhile */
         mmu_settle_code(c);
-        blocks_settle(t);
     }
+    blocks_settle(t);
+    code_cache_drop_if_full(t);
 }
 
 enum engine_exit translate_run(struct cpu *c)
@@ -476,16 +477,18 @@ enum engine_exit translate_run(struct cpu *c)
     c->step = false;
     c->cur = NULL;
     for (;;) {
-        settle_blocks(t);
         stats_lap(&t->stats, TIME_SEMANTICS);
-        if ((requests(c) || c->step || c->activity != CPU_ACTIVE)) {
+        if ((requests(c) & ~(u32)REQ_BLOCK) || c->step || c->activity != CPU_ACTIVE) {
             x87_save(t); /* where others may look for it */
             ring_forget(c);
-            if (!cpu_service(c))
+            if (!cpu_service(c)) /* which takes REQ_BLOCK, too, if it comes meanwhile */
                 break;
         }
         stats_lap(&t->stats, TIME_SERVICE);
+        settle_blocks(t);
+        t->quiet = false;
         run_guarded(c);
+        t->quiet = true;
     }
     if (c->activity == CPU_SHUTDOWN)
         why = ENGINE_SHUTDOWN;

@@ -63,12 +63,15 @@ static void put_work(const struct out *o, const struct translator *t)
 
 static void put_memory(const struct out *o, const struct translator *t)
 {
-    const struct line lines[] = {
-        {"bytes of code", code_used(t->area)},
-        {"bytes of block tables", t->meta_used + t->count * sizeof(void *)},
-        {"bytes of windows", windows_bytes(t->windows)},
+    const struct code_cache *k = t->cache;
+    const struct line shared[] = {
+        {"bytes of code", code_used(k->area)},
+        {"bytes of block tables", k->meta_used + k->count * sizeof(void *)},
     };
-    put(o, lines, ARRAY_SIZE(lines));
+    const struct line own = {"bytes of windows", windows_bytes(t->windows)};
+    if (t->cpu->id == 0)
+        put(o, shared, ARRAY_SIZE(shared));
+    put(o, &own, 1);
 }
 
 static void put_mmu(const struct out *o, const struct translator *t)

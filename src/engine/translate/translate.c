@@ -6,10 +6,13 @@
 
 #include <cpuid.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/bits.h"
 
 #include "cpu/mmu.h"
+#include "cpu/world.h"
+#include "host/mem.h"
 
 /* BMI2 and AVX2 (SDM volume 2, CPUID leaf 7), which processors have since 2013. */
 #define LEAF7_AVX2 BIT(5)
@@ -18,11 +21,12 @@
 /* Windows for one processor. */
 #define PROBE_SPACE (3 * WIN_SIZE)
 
-/* Of host memory, for each processor. */
-#define MEMORY_PRESET MiB(256)
-#define MEMORY_LEAST  MiB(24)
+/* Of host memory: for each processor, and for what they share. */
+#define WINDOWS_PRESET MiB(64)
+#define SHARED_PRESET  MiB(192)
+#define SHARED_LEAST   MiB(12)
 /* Jumps within it are of 32 bits. */
-#define CODE_MAX      MiB(1024)
+#define CODE_MAX       MiB(1024)
 
 static int probe(struct error *err)
 {
@@ -56,34 +60,64 @@ static void kick(struct cpu *c)
     trap_kick(t->trap);
 }
 
+struct translator *translator_of(struct cpu *c)
+{
+    return c->kick == kick ? c->engine : NULL;
+}
+
+void translate_forget(struct translator *t)
+{
+    memset(t->jump, 0, sizeof(t->jump));
+    t->resume = 0;
+    windows_drop_code(t->windows);
+}
+
 static void release(struct translator *t)
 {
     check_destroy(t->check);
-    blocks_destroy(t);
     windows_destroy(t->windows);
-    code_destroy(t->area);
+    host_table_free(t->scratch, BLOCK_BYTES(BLOCK_MAX));
+    if (t->cache && !--t->cache->users)
+        code_cache_destroy(t->cache);
     trap_destroy(t->trap);
     (void)pthread_mutex_destroy(&t->changed.lock);
     free(t);
 }
 
-/* Host memory of one processor. Fixed are the tables by which blocks are found. */
+/* Host memory: `windows` for each processor, the rest for all. Fixed are the tables by which blocks are found. */
 struct budget {
     u64 windows, code, meta;
 };
 
 static int budget_split(struct budget *b, const struct engine_config *cfg, unsigned cpus, struct error *err)
 {
-    u64 all = cfg->memory ? cfg->memory / cpus : MEMORY_PRESET;
-    if (all < MEMORY_LEAST)
+    u64 all = cfg->memory ? cfg->memory : SHARED_PRESET + cpus * WINDOWS_PRESET;
+    u64 least = SHARED_LEAST + cpus * WINDOWS_LEAST;
+    if (all < least)
         return error_set(err, -EINVAL, "--engine-memory: too little for %u processors; give at least %lluM", cpus,
-                         (unsigned long long)(cpus * MEMORY_LEAST / MiB(1)));
-    b->windows = all / 4 < WINDOWS_LEAST ? WINDOWS_LEAST : all / 4;
-    u64 rest = all - b->windows - BLOCKS_FIXED;
+                         (unsigned long long)(least / MiB(1)));
+    b->windows = all / 4 / cpus < WINDOWS_LEAST ? WINDOWS_LEAST : all / 4 / cpus;
+    u64 rest = all - b->windows * cpus - CODE_CACHE_FIXED;
     b->code = align_down(rest / 3, 4096);
     if (b->code > CODE_MAX)
         b->code = CODE_MAX;
     b->meta = 2 * b->code;
+    return 0;
+}
+
+/* The one that another processor of the machine has, or a new one. */
+static int join_cache(struct translator *t, const struct code_cache_config *cfg, struct error *err)
+{
+    struct world *w = t->cpu->world;
+    for (unsigned n = 0; n < world_count(w) && !t->cache; n++) {
+        const struct translator *other = translator_of(world_cpu(w, n));
+        t->cache = other ? other->cache : NULL;
+    }
+    if (!t->cache)
+        t->cache = code_cache_create(cfg, err);
+    if (!t->cache)
+        return -ENOMEM;
+    t->cache->users++;
     return 0;
 }
 
@@ -93,19 +127,18 @@ static int prepare(struct translator *t, const struct engine_config *cfg, struct
     int status = budget_split(&b, cfg, t->cpu->count ? t->cpu->count : 1, err);
     if (status)
         return status;
-    t->meta_size = b.meta;
     t->check = cfg->check ? check_create() : NULL;
     if (cfg->check && !t->check)
         return error_set(err, -ENOMEM, "--check: out of memory");
-    t->area = code_create(b.code, err);
-    if (!t->area)
-        return -ENOMEM;
-    if (!blocks_create(t))
+    t->scratch = host_table_alloc(BLOCK_BYTES(BLOCK_MAX));
+    if (!t->scratch)
         return error_set(err, -ENOMEM, "out of memory for the translator of processor %u", t->cpu->id);
-    status = blocks_drop(t, err);
+    const struct code_cache_config cache = {
+        .code = b.code, .meta = b.meta, .patience = cfg->check ? 0 : cfg->translate_after, .perf_map = cfg->perf_map};
+    status = join_cache(t, &cache, err);
     if (status)
         return status;
-    t->windows = windows_create(t->cpu, t->glue.exit_link, t->glue.exit_indirect, err);
+    t->windows = windows_create(t->cpu, t->cache->glue.exit_link, t->cache->glue.exit_indirect, err);
     if (t->windows)
         windows_limit(t->windows, b.windows);
     t->trap = t->windows ? trap_create(translate_trap, t, err) : NULL;
@@ -121,8 +154,7 @@ static int attach(struct cpu *c, const struct engine_config *cfg, struct error *
         return error_set(err, -ENOMEM, "out of memory for the translator of processor %u", c->id);
     t->cpu = c;
     (void)pthread_mutex_init(&t->changed.lock, NULL);
-    t->perf_map = cfg->perf_map;
-    t->patience = cfg->check ? 0 : cfg->translate_after;
+    t->quiet = true;
     stats_begin(&t->stats, cfg->timing);
     glue_init_frame(c);
     int status = prepare(t, cfg, err);
@@ -151,8 +183,9 @@ static void detach(struct cpu *c)
 static void flush(struct cpu *c)
 {
     struct translator *t = c->engine;
-    struct error err;
-    (void)blocks_drop(t, &err);
+    code_cache_kill_all(t);
+    t->cache->full = true;
+    translate_forget(t);
     mmu_flush_all(c);
     c->frame[FRAME_UPPER] = 1;
 }

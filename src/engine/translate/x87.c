@@ -76,7 +76,7 @@ void x87_save(struct translator *t)
         c->ftw |= (u8)(((m.tags >> 2 * n & 3) != 3) << n);
     }
     if (last != NO_INSN) {
-        const struct block *b = t->blocks[last / BLOCK_MAX];
+        const struct block *b = code_cache_block(t->cache, last / BLOCK_MAX);
         c->fip = block_rip(b, last % BLOCK_MAX);
     }
 }
