@@ -7,6 +7,7 @@
  */
 #include "engine/interp/interp.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "cpu/fault.h"
@@ -21,22 +22,37 @@
 #define SCRATCH_SIZE (sizeof(struct block) + sizeof(struct insn))
 #define HASH_SIZE    (sizeof(struct block *) << INTERP_HASH_BITS)
 
-bool block_cache_create(struct interp *e)
+struct interp *interp_create(u64 arena)
 {
+    struct interp *e = calloc(1, sizeof(*e));
+    if (!e)
+        return NULL;
+    e->size = arena;
     e->hash = host_table_alloc(HASH_SIZE);
-    e->arena = host_table_alloc(INTERP_ARENA);
+    e->arena = host_table_alloc(arena);
     e->scratch = host_table_alloc(SCRATCH_SIZE);
-    return e->hash && e->arena && e->scratch;
+    if (e->hash && e->arena && e->scratch)
+        return e;
+    interp_destroy(e);
+    return NULL;
 }
 
-void block_cache_destroy(struct interp *e)
+void interp_destroy(struct interp *e)
 {
+    if (!e)
+        return;
     host_table_free(e->hash, HASH_SIZE);
-    host_table_free(e->arena, INTERP_ARENA);
+    host_table_free(e->arena, e->size);
     host_table_free(e->scratch, SCRATCH_SIZE);
+    free(e);
 }
 
-void block_cache_drop(struct interp *e)
+u64 interp_bytes(const struct interp *e)
+{
+    return e->used;
+}
+
+void interp_drop(struct interp *e)
 {
     memset(e->hash, 0, HASH_SIZE);
     memset(e->jump, 0, sizeof(e->jump));
@@ -53,8 +69,8 @@ static struct block **hash_slot(struct interp *e, const u8 *host)
 /* Room for the largest block. What it does not use is given back by block_keep. */
 static struct block *block_room(struct interp *e)
 {
-    if (e->used + sizeof(struct block) + BLOCK_MAX * sizeof(struct insn) + SENTINEL > INTERP_ARENA)
-        block_cache_drop(e);
+    if (e->used + sizeof(struct block) + BLOCK_MAX * sizeof(struct insn) + SENTINEL > e->size)
+        interp_drop(e);
     return (struct block *)(void *)(e->arena + e->used);
 }
 

@@ -25,13 +25,9 @@ static int attach(struct cpu *c, const struct engine_config *cfg, struct error *
                          "--check: the interpreter is what others are held against; give --engine translate");
     if (cfg->memory)
         return error_set(err, -EINVAL, "--engine-memory: the interpreter needs little; give --engine translate");
-    struct interp *e = calloc(1, sizeof(*e));
-    if (!e || !block_cache_create(e)) {
-        if (e)
-            block_cache_destroy(e);
-        free(e);
+    struct interp *e = interp_create(INTERP_ARENA);
+    if (!e)
         return error_set(err, -ENOMEM, "out of memory for the interpreter of processor %u", c->id);
-    }
     c->engine = e;
     e->listener = (struct mem_listener){.changed = map_changed, .opaque = c};
     mem_on_change(c->mem, &e->listener);
@@ -44,14 +40,13 @@ static void detach(struct cpu *c)
     if (!e)
         return;
     mem_on_change_remove(c->mem, &e->listener);
-    block_cache_destroy(e);
-    free(e);
+    interp_destroy(e);
     c->engine = NULL;
 }
 
 static void flush(struct cpu *c)
 {
-    block_cache_drop(c->engine);
+    interp_drop(c->engine);
     mmu_flush_all(c);
 }
 

@@ -16,6 +16,7 @@
 #define ENGINE_INTERP_INTERP_H
 
 #include "engine/engine.h"
+#include "engine/narrow.h"
 
 #define BLOCK_MAX  48 /* instructions */
 #define INSN_BYTES 15
@@ -51,7 +52,7 @@ struct interp {
         jump[1 << INTERP_JUMP_BITS]; /* by linear address: where control went lately; may be dead or elsewhere by now */
     struct block **hash;
     u8 *arena;
-    u64 used;
+    u64 size, used;        /* of the arena */
     u32 epoch;             /* counts the times that the arena was dropped */
     struct block *now;     /* block under way; its insn[] holds c->cur */
     struct block *scratch; /* for what is not cached */
@@ -73,11 +74,6 @@ static inline struct block **interp_jump_slot(struct interp *e, u64 linear)
 struct block *block_find(struct cpu *c, struct interp *e);
 /* A block of the one instruction at rip, not cached. */
 struct block *block_single(struct cpu *c, struct interp *e);
-
-/* False when out of memory. */
-bool block_cache_create(struct interp *e);
-void block_cache_destroy(struct interp *e);
-void block_cache_drop(struct interp *e);
 
 /* The last byte of the code segment that may be fetched. */
 static inline u64 block_limit(const struct cpu *c)

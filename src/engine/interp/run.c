@@ -77,7 +77,8 @@ static struct block *run_linked(struct cpu *c, struct interp *e, struct block *b
     }
 }
 
-static NOINLINE void run_blocks(struct cpu *c, struct interp *e)
+/* `narrow`: until the processor is in 64-bit mode, as well. What links lead to is in the mode of what leads there. */
+static ALWAYS_INLINE void run_blocks(struct cpu *c, struct interp *e, bool narrow)
 {
     struct block *b = block_find(c, e);
     while (true) {
@@ -85,12 +86,22 @@ static NOINLINE void run_blocks(struct cpu *c, struct interp *e)
         bool jumped;
         u32 epoch = e->epoch;
         struct block *last = run_linked(c, e, b, block_limit(c), &start, &jumped);
-        if (unlikely(requests(c)) || unlikely(c->activity != CPU_ACTIVE))
+        if (unlikely(requests(c)) || unlikely(c->activity != CPU_ACTIVE) || (narrow && c->mode == ISA_64))
             return;
         b = block_find(c, e);
         if (epoch == e->epoch)
             link_block(last, jumped, start, c->gpr[REG_RIP], b);
     }
+}
+
+static NOINLINE void run_all(struct cpu *c, struct interp *e)
+{
+    run_blocks(c, e, false);
+}
+
+NOINLINE void interp_run_narrow(struct cpu *c, struct interp *e)
+{
+    run_blocks(c, e, true);
 }
 
 static NOINLINE void run_one(struct cpu *c, struct interp *e)
@@ -118,7 +129,7 @@ static NOINLINE void run_guarded(struct cpu *c)
     else if (c->step)
         run_one(c, c->engine);
     else
-        run_blocks(c, c->engine);
+        run_all(c, c->engine);
     KEEP_FRAME();
 }
 

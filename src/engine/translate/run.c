@@ -3,8 +3,9 @@
  *
  *     service: requests, interrupts, halting               (cpu_service)
  *     translated code, until it leaves with a reason       (run_translated)
- *     single instructions, where it must be asked after each (c->step), and lists of instructions where nothing is
- *     translated: 16- and 32-bit code
+ *     16- and 32-bit code, of which nothing is translated  (the interpreter's interp_run_narrow)
+ *     single instructions, where it must be asked after each (c->step), and lists of instructions where translation
+ *     does not pay yet
  *     exceptions unwind to run_guarded and are delivered there
  */
 #include "cpu/access.h"
@@ -13,6 +14,7 @@
 #include "cpu/mmu.h"
 #include "cpu/segment.h"
 #include "cpu/world.h"
+#include "engine/narrow.h"
 #include "engine/translate/check.h"
 #include "engine/translate/ring.h"
 #include "engine/translate/x87.h"
@@ -335,11 +337,27 @@ static void run_called(struct translator *t, struct block *b, unsigned n)
     run_calls(t, b, n);
 }
 
+/* 16- and 32-bit code, of which nothing is translated, for as long as there is no other. Whatever is kept elsewhere
+ * than in struct cpu between instructions comes back, or is looked at anew. */
+static void run_narrow(struct translator *t)
+{
+    struct cpu *c = t->cpu;
+    x87_save(t);
+    ring_forget(c);
+    c->frame[FRAME_UPPER] = 1;
+    t->stats.narrow++;
+    interp_run_narrow(c, t->narrow);
+}
+
 /* Enters translated code once, and does what it left for. */
 static void run_translated(struct translator *t)
 {
     struct cpu *c = t->cpu;
     u64 host = t->resume;
+    if (c->mode != ISA_64) {
+        run_narrow(t);
+        return;
+    }
     if (!host) {
         struct block *b = blocks_find(t);
         if (!b->native) {

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "cpu/mmu.h"
+#include "engine/narrow.h"
 #include "engine/translate/check.h"
 #include "host/clock.h"
 
@@ -51,6 +52,7 @@ static void put_work(const struct out *o, const struct translator *t)
         {"exits for requests", s->requests},
         {"exits for kicks", s->kicks},
         {"blocks run as lists", s->lists},
+        {"stretches of 16- and 32-bit code", s->narrow},
         {"loops within pages", s->loops},
         {"blocks dead", s->dead},
         {"exits of dead blocks", s->dead_exits},
@@ -68,10 +70,13 @@ static void put_memory(const struct out *o, const struct translator *t)
         {"bytes of code", code_used(k->area)},
         {"bytes of block tables", k->meta_used + k->count * sizeof(void *)},
     };
-    const struct line own = {"bytes of windows", windows_bytes(t->windows)};
+    const struct line own[] = {
+        {"bytes of windows", windows_bytes(t->windows)},
+        {"bytes of decoded 16- and 32-bit code", interp_bytes(t->narrow)},
+    };
     if (t->cpu->id == 0)
         put(o, shared, ARRAY_SIZE(shared));
-    put(o, &own, 1);
+    put(o, own, ARRAY_SIZE(own));
 }
 
 static void put_mmu(const struct out *o, const struct translator *t)

@@ -12,6 +12,7 @@
 
 #include "cpu/mmu.h"
 #include "cpu/world.h"
+#include "engine/narrow.h"
 #include "host/mem.h"
 
 /* BMI2 and AVX2 (SDM volume 2, CPUID leaf 7), which processors have since 2013. */
@@ -22,11 +23,12 @@
 #define PROBE_SPACE (3 * WIN_SIZE)
 
 /* Of host memory: for each processor, and for what they share. */
-#define WINDOWS_PRESET MiB(64)
-#define SHARED_PRESET  MiB(192)
-#define SHARED_LEAST   MiB(12)
+#define OWN_PRESET    MiB(64)
+#define OWN_LEAST     (WINDOWS_LEAST + MiB(2))
+#define SHARED_PRESET MiB(192)
+#define SHARED_LEAST  MiB(10)
 /* Jumps within it are of 32 bits. */
-#define CODE_MAX       MiB(1024)
+#define CODE_MAX      MiB(1024)
 
 static int probe(struct error *err)
 {
@@ -76,6 +78,7 @@ static void release(struct translator *t)
 {
     check_destroy(t->check);
     windows_destroy(t->windows);
+    interp_destroy(t->narrow);
     host_table_free(t->scratch, BLOCK_BYTES(BLOCK_MAX));
     if (t->cache && !--t->cache->users)
         code_cache_destroy(t->cache);
@@ -84,20 +87,23 @@ static void release(struct translator *t)
     free(t);
 }
 
-/* Host memory: `windows` for each processor, the rest for all. Fixed are the tables by which blocks are found. */
+/* Host memory: `windows` and `narrow` for each processor, the rest for all. Fixed are the tables by which blocks are
+ * found. */
 struct budget {
-    u64 windows, code, meta;
+    u64 windows, narrow, code, meta;
 };
 
 static int budget_split(struct budget *b, const struct engine_config *cfg, unsigned cpus, struct error *err)
 {
-    u64 all = cfg->memory ? cfg->memory : SHARED_PRESET + cpus * WINDOWS_PRESET;
-    u64 least = SHARED_LEAST + cpus * WINDOWS_LEAST;
+    u64 all = cfg->memory ? cfg->memory : SHARED_PRESET + cpus * OWN_PRESET;
+    u64 least = SHARED_LEAST + cpus * OWN_LEAST;
     if (all < least)
         return error_set(err, -EINVAL, "--engine-memory: too little for %u processors; give at least %lluM", cpus,
                          (unsigned long long)(least / MiB(1)));
-    b->windows = all / 4 / cpus < WINDOWS_LEAST ? WINDOWS_LEAST : all / 4 / cpus;
-    u64 rest = all - b->windows * cpus - CODE_CACHE_FIXED;
+    u64 own = all / 4 / cpus < OWN_LEAST ? OWN_LEAST : all / 4 / cpus;
+    b->windows = own / 8 * 7 < WINDOWS_LEAST ? WINDOWS_LEAST : own / 8 * 7;
+    b->narrow = align_down(own - b->windows, 4096);
+    u64 rest = all - own * cpus - CODE_CACHE_FIXED;
     b->code = align_down(rest / 3, 4096);
     if (b->code > CODE_MAX)
         b->code = CODE_MAX;
@@ -131,7 +137,8 @@ static int prepare(struct translator *t, const struct engine_config *cfg, struct
     if (cfg->check && !t->check)
         return error_set(err, -ENOMEM, "--check: out of memory");
     t->scratch = host_table_alloc(BLOCK_BYTES(BLOCK_MAX));
-    if (!t->scratch)
+    t->narrow = interp_create(b.narrow);
+    if (!t->scratch || !t->narrow)
         return error_set(err, -ENOMEM, "out of memory for the translator of processor %u", t->cpu->id);
     const struct code_cache_config cache = {
         .code = b.code, .meta = b.meta, .patience = cfg->check ? 0 : cfg->translate_after, .perf_map = cfg->perf_map};
@@ -183,6 +190,7 @@ static void detach(struct cpu *c)
 static void flush(struct cpu *c)
 {
     struct translator *t = c->engine;
+    interp_drop(t->narrow);
     code_cache_kill_all(t);
     t->cache->full = true;
     translate_forget(t);

@@ -22,6 +22,7 @@ struct translator {
     struct cpu *cpu;
     struct code_cache *cache;
     struct windows *windows;
+    struct interp *narrow; /* carries out 16- and 32-bit code */
     struct trap_thread *trap;
     struct block *jump[1 << JUMP_BITS]; /* blocks that it found last, by a hash */
     struct block *scratch;              /* what is not cached */
