@@ -9,6 +9,7 @@
 #include "backend/char/open.h"
 #include "base/bits.h"
 #include "cpu/model.h"
+#include "machine/boot/boot.h"
 #include "machine/machine.h"
 
 #define MEMORY_MIN MiB(1)
@@ -143,11 +144,15 @@ static int parse_virtio(const char *who, const char *value, void *place, struct 
 
 static int parse_unpack(const char *who, const char *value, void *place, struct error *err)
 {
-    bool guest = strcmp(value, "guest") == 0;
-    if (!guest && strcmp(value, "host") != 0)
-        return error_set(err, -EINVAL, "%s: nobody who could unpack it; give host or guest", who);
-    *(bool *)place = guest;
-    return 0;
+    static const char *const words[] = {
+        [BOOT_UNPACK_KEEP] = "keep", [BOOT_UNPACK_HOST] = "host", [BOOT_UNPACK_GUEST] = "guest"};
+    for (size_t n = 0; n < ARRAY_SIZE(words); n++) {
+        if (strcmp(value, words[n]) == 0) {
+            *(u8 *)place = (u8)n;
+            return 0;
+        }
+    }
+    return error_set(err, -EINVAL, "%s: nobody who could unpack it; give keep, host or guest", who);
 }
 
 #define AT(member) offsetof(struct vm_config, member)
@@ -161,9 +166,10 @@ static const struct option options[] = {
      parse_path,
      AT(initramfs)},
     {{"cmdline", "append", "TEXT", NULL, "command line of the kernel"}, parse_text, AT(cmdline)},
-    {{"unpack", NULL, "WHO", "host", "who unpacks a compressed bzImage: host, or guest by the kernel's own code"},
+    {{"unpack", NULL, "WHO", "keep",
+      "who unpacks a bzImage: host; keep, the same, and keeps it for the next time; guest"},
      parse_unpack,
-     AT(no_unpack)},
+     AT(unpack)},
     {{"firmware", "bios", "FILE", NULL, "firmware image, mapped to end at 4 GiB"}, parse_path, AT(firmware)},
     {{"memory", "m", "SIZE", "1G", "memory in K, M or G; a bare number is MiB"}, parse_size, AT(ram_size)},
     {{"cpus", "smp", "COUNT", "1", "processors, 1 to 64"}, parse_cpus, AT(cpus)},

@@ -49,7 +49,7 @@ struct machine_config {
     const char *initramfs; /* also the multiboot modules: "path args,path args" as QEMU takes them */
     const char *cmdline;   /* "" if NULL */
     const char *firmware;  /* raw image that ends at 4 GiB; without kernel and firmware the built-in guest runs */
-    bool no_unpack;        /* a bzImage's kernel is left to unpack itself */
+    u8 unpack;             /* enum boot_unpack */
     bool debug_exit, testdev;
     bool rng;         /* a virtio-rng */
     bool virtio_mmio; /* the virtio devices are not on the PCI bus */

@@ -164,12 +164,14 @@ static int load_guest(struct machine *m, struct error *err)
     b.modules = &m->modules;
     b.cmdline = m->cmdline;
     b.err = err;
-    b.unpack = !m->cfg.no_unpack;
+    b.unpack = m->cfg.unpack != BOOT_UNPACK_GUEST;
+    b.keep = m->cfg.unpack == BOOT_UNPACK_KEEP && !m->loaded;
     door_random(m->cfg.loop, &b.random, sizeof(b.random));
     status = machine_without_firmware(m, &b.rsdp, err);
     if (status)
         return status;
     status = boot_start(&b);
+    m->loaded = true;
     if (status)
         return status;
     boot_enter(m->cpu[0], &b.entry);

@@ -33,6 +33,7 @@ struct machine {
     char *kernel_path, *firmware_path, *initramfs, *cmdline;
     struct boot_file kernel, firmware;
     struct boot_modules modules;
+    bool loaded; /* once at least */
 
     struct mem_space *mem;
     struct world *world;

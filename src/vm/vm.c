@@ -71,7 +71,7 @@ static int open_machine(struct vm *vm, struct error *err)
         .initramfs = cfg->initramfs,
         .cmdline = cfg->cmdline,
         .firmware = cfg->firmware,
-        .no_unpack = cfg->no_unpack,
+        .unpack = cfg->unpack,
         .debug_exit = cfg->debug_exit,
         .testdev = cfg->testdev,
         .rng = cfg->rng,

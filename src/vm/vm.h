@@ -67,7 +67,7 @@ struct vm_config {
     const char
         *debugcon; /* the same; NULL: port 0xe9 joins the serial port on stdio, firmware's port 0x402 is not there */
     bool debug_exit, testdev, no_reboot, rng, balloon, virtio_mmio;
-    bool no_unpack; /* leave a compressed kernel to unpack itself */
+    u8 unpack; /* enum boot_unpack */
     u64 engine_memory;
     u8 translate_after;
     bool check, timing, perf_map; /* as engine_config has them (engine/engine.h) */

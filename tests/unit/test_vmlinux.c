@@ -152,7 +152,7 @@ static void test_packings(void **state)
     struct vmlinux v;
     for (enum packing p = 0; p < PACKINGS; p++) {
         make_image(f, p);
-        assert_true(vmlinux_unpack(&f->file, &f->image, &v));
+        assert_true(vmlinux_unpack(&f->file, &f->image, false, &v));
         assert_int_equal(v.file.size, f->elf_size);
         assert_memory_equal(v.file.data, f->elf, f->elf_size);
         assert_int_equal(v.entry, BASE + 0x40);
@@ -174,16 +174,16 @@ static void test_broken(void **state)
         for (u64 n = 0; n < size; n += 1 + n / 40) {
             u8 *at = f->file.data + SETUP + BEFORE + n, old = *at;
             *at ^= 0x55;
-            if (vmlinux_unpack(&f->file, &f->image, &v))
+            if (vmlinux_unpack(&f->file, &f->image, false, &v))
                 vmlinux_free(&v);
             *at = old;
             f->image.payload_size = n;
-            if (vmlinux_unpack(&f->file, &f->image, &v))
+            if (vmlinux_unpack(&f->file, &f->image, false, &v))
                 vmlinux_free(&v);
             f->image.payload_size = size;
         }
         f->image.payload = f->image.kernel_size;
-        assert_false(vmlinux_unpack(&f->file, &f->image, &v));
+        assert_false(vmlinux_unpack(&f->file, &f->image, false, &v));
     }
     teardown(f);
 }
@@ -192,7 +192,7 @@ static bool unpacks(struct fixture *f)
 {
     struct vmlinux v;
     make_image(f, ZSTD);
-    bool good = vmlinux_unpack(&f->file, &f->image, &v);
+    bool good = vmlinux_unpack(&f->file, &f->image, false, &v);
     if (good)
         vmlinux_free(&v);
     return good;
@@ -235,7 +235,7 @@ static void test_moved(void **state)
         make_elf(f);
         add_relocations(f, negated);
         make_image(f, XZ);
-        assert_true(vmlinux_unpack(&f->file, &f->image, &v));
+        assert_true(vmlinux_unpack(&f->file, &f->image, false, &v));
         struct vmlinux old = v;
         old.file.data = f->elf;
         assert_true(vmlinux_move(&v, &f->image, 3));
@@ -261,7 +261,7 @@ static void test_places(void **state)
     u64 places = (GiB(1) - BASE - 0x400000) / MiB(2) + 1;
     const u64 random[] = {0, places - 1, places, ~0ull};
     for (size_t n = 0; n < ARRAY_SIZE(random); n++) {
-        assert_true(vmlinux_unpack(&f->file, &f->image, &v));
+        assert_true(vmlinux_unpack(&f->file, &f->image, false, &v));
         u64 before = at64(&v, PLACE_64);
         assert_true(vmlinux_move(&v, &f->image, random[n]));
         assert_int_equal(at64(&v, PLACE_64) - before, random[n] % places * MiB(2));
@@ -290,7 +290,7 @@ static void test_misplaced(void **state)
         for (unsigned k = 0; k < count[n]; k++)
             add_word(f, words[n][k]);
         make_image(f, ZSTD);
-        assert_true(vmlinux_unpack(&f->file, &f->image, &v));
+        assert_true(vmlinux_unpack(&f->file, &f->image, false, &v));
         assert_false(vmlinux_move(&v, &f->image, 3));
         assert_memory_equal(v.file.data, f->elf, f->elf_size);
         vmlinux_free(&v);

@@ -58,6 +58,13 @@ struct boot_entry {
     u32 gdt;
 };
 
+/* Who unpacks a bzImage's kernel. */
+enum boot_unpack {
+    BOOT_UNPACK_KEEP, /* we, and what comes out is kept for the next time (host/keep.h) */
+    BOOT_UNPACK_HOST, /* we */
+    BOOT_UNPACK_GUEST,
+};
+
 struct boot_area {
     u64 base, size;
 };
@@ -73,6 +80,7 @@ struct boot {
     u64 rsdp;            /* where the ACPI tables start */
     bool long_mode;      /* the processor model has it */
     bool unpack;         /* a bzImage's kernel, here and not in the guest */
+    bool keep;           /* and what was unpacked is kept for the next time: not possible in the sandbox */
     u64 random;          /* for unpacked kernels that want to be where nobody knows */
     struct error *err;
     struct boot_entry entry; /* what the protocol fills in */

@@ -116,7 +116,7 @@ static u64 load_unpacked(struct boot *b, const struct linux_image *l, u8 *params
 {
     struct vmlinux v;
 
-    if (!b->unpack || !b->long_mode || !l->long_entry || !vmlinux_unpack(b->kernel, l, &v))
+    if (!b->unpack || !b->long_mode || !l->long_entry || !vmlinux_unpack(b->kernel, l, b->keep, &v))
         return 0;
     if (!has_word(b->cmdline, "nokaslr") && vmlinux_move(&v, l, b->random))
         params[HDR_LOADFLAGS] |= LOADFLAG_KASLR;

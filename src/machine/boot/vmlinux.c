@@ -4,6 +4,7 @@
 #include <elf.h>
 #include <string.h>
 
+#include "host/keep.h"
 #include "machine/boot/payload.h"
 
 #define UNPACKED_MAX  MiB(512)
@@ -32,12 +33,23 @@ static bool is_kernel(const struct boot_file *f)
            get_u16(f->data + 18) == EM_X86_64;
 }
 
-bool vmlinux_unpack(const struct boot_file *f, const struct linux_image *l, struct vmlinux *v)
+static u8 *unpack(const u8 *payload, u64 packed_size, bool keep, u64 *size)
+{
+    u8 *data = keep ? keep_find("kernels", payload, packed_size, UNPACKED_MAX, size) : NULL;
+    if (data)
+        return data;
+    data = payload_unpack(payload, packed_size, UNPACKED_MAX, size);
+    if (data && keep)
+        keep_add("kernels", payload, packed_size, data, *size);
+    return data;
+}
+
+bool vmlinux_unpack(const struct boot_file *f, const struct linux_image *l, bool keep, struct vmlinux *v)
 {
     *v = (struct vmlinux){.file = {.option = f->option, .path = f->path}};
     if (!l->payload_size || !range_inside(l->payload, l->payload_size, l->kernel_size))
         return false;
-    v->file.data = payload_unpack(f->data + l->setup_size + l->payload, l->payload_size, UNPACKED_MAX, &v->file.size);
+    v->file.data = unpack(f->data + l->setup_size + l->payload, l->payload_size, keep, &v->file.size);
     if (!v->file.data)
         return false;
     if (is_kernel(&v->file) && !elf_parse(&v->file, &v->elf)) {

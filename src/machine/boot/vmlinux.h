@@ -16,8 +16,9 @@ struct vmlinux {
     u64 entry; /* physical; 64-bit, with RSI at struct boot_params, as arch/x86/kernel/head_64.S has it */
 };
 
-/* False if the image does not carry what we understand: then it is to unpack itself. */
-bool vmlinux_unpack(const struct boot_file *f, const struct linux_image *l, struct vmlinux *v);
+/* False if the image does not carry what we understand: then it is to unpack itself. `keep`: what is unpacked is kept
+ * for the next time (host/keep.h). */
+bool vmlinux_unpack(const struct boot_file *f, const struct linux_image *l, bool keep, struct vmlinux *v);
 /* Moves it to one of its places, chosen by `random`. False if it has no relocations. */
 bool vmlinux_move(struct vmlinux *v, const struct linux_image *l, u64 random);
 /* Into the kernel's memory, which is claimed. */
