@@ -37,7 +37,7 @@ BAD = [
     (['run', '--cpu', 'z80'], '--cpu z80'),
     (['run', '--engine', 'warp'], '--engine warp'),
     (['run', '--engine', 'translate', '--engine-memory', '23M'], '24M'),
-    (['run', '--engine', 'translate', '--engine-memory', '65M', '--cpus', '4'], '96M'),
+    (['run', '--engine', 'translate', '--engine-memory', '65M', '--cpus', '4'], '66M'),
     (['run', '--engine-memory', 'much'], '--engine-memory much'),
     (['run', '--translate-after', '256'], '0 to 255'),
     (['run', '--unpack', 'me'], 'host or guest'),
