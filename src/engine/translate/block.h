@@ -13,16 +13,16 @@
 #include "isa/insn.h"
 #include "mem/space.h"
 
-#define BLOCK_MAX     64 /* instructions; they are numbered block * BLOCK_MAX + n in GLUE_CALL and GLUE_FAULT */
-#define INSN_BYTES    15
-#define LINK_NONE     (~0u)
-#define LINKS         8 /* of a block: on, taken, LINK_CROSS, and from LINK_SIDE on the sides */
-#define LINK_CROSS    2 /* into its second page */
-#define LINK_SIDE     3 /* conditional jumps in the middle of the block */
-#define BARREN_MAX    8
-#define FRUITFUL_MAX  64
-#define DOUBT_MAX     4
-#define UNALIGNED_MAX 8 /* misaligned accesses by one block before it is made again with other checks */
+#define BLOCK_MAX    64 /* instructions; they are numbered block * BLOCK_MAX + n in GLUE_CALL and GLUE_FAULT */
+#define INSN_BYTES   15
+#define LINK_NONE    (~0u)
+#define LINKS        8 /* of a block: on, taken, LINK_CROSS, and from LINK_SIDE on the sides */
+#define LINK_CROSS   2 /* into its second page */
+#define LINK_SIDE    3 /* conditional jumps in the middle of the block */
+#define BARREN_MAX   8
+#define FRUITFUL_MAX 64
+#define DOUBT_MAX    4
+#define STRAYS_MAX   8 /* accesses of one block that are not as expected before it is made again with other checks */
 
 /* What of the processor's state translated code takes for granted. */
 enum flavour {
@@ -46,13 +46,14 @@ struct block {
     atomic_bool native;    /* has host code; once, for good. What belongs to that is constant from then on */
     atomic_bool dead;      /* its bytes were changed, or another one takes its place; for good */
     atomic_uchar runs;     /* as a list, up to the cache's patience: then it is translated, if it can be */
-    u8 misaligned;         /* the cache's lock: accesses seen, up to UNALIGNED_MAX */
+    u8 strays;             /* the cache's lock: seen, up to STRAYS_MAX */
     u8 barren;             /* the lock: faults after which there still was no window entry; or calls after which
                               there was */
     u64 calls;             /* bit n: instruction n is always left to its semantics */
-    u64 unaligned;         /* the lock; bit n: instruction n was seen to access memory misaligned */
+    u64 unaligned;         /* bit n: instruction n accesses memory misaligned */
+    u64 crosses;           /* and across pages now and then */
+    u64 stray;             /* the lock; bit n: it did one more of these than is known of it */
     u64 forced;            /* bit n: instruction n accesses what has no window entry, and is left to semantics */
-    u64 exact;             /* what `unaligned` was when the block was made */
     u64 relies;            /* bit n: the code of instruction n must be come to from the one before it */
     u64 check, entry, end; /* host code: where indirect jumps come in, direct ones, and where a dead block leaves */
     u64 body;              /* the first instruction's; entry, unless the block has two pages */

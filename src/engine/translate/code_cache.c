@@ -258,14 +258,14 @@ u32 code_cache_slot_locked(struct code_cache *k, u64 target)
 
 /* ------ what was learnt of code that is made again ------ */
 
-static struct misaligned *misaligned_of(struct code_cache *k, u64 rip)
+static struct stray *stray_of(struct code_cache *k, u64 rip)
 {
-    return &k->misaligned[rip * GOLDEN >> (64 - MISALIGNED_BITS)];
+    return &k->stray[rip * GOLDEN >> (64 - LEARNT_BITS)];
 }
 
 static struct barren *barren_of(struct code_cache *k, u64 rip)
 {
-    return &k->barren[rip * GOLDEN >> (64 - MISALIGNED_BITS)];
+    return &k->barren[rip * GOLDEN >> (64 - LEARNT_BITS)];
 }
 
 static void make_again(struct translator *t, struct block *b)
@@ -274,23 +274,24 @@ static void make_again(struct translator *t, struct block *b)
     t->stats.remade++;
 }
 
-static void note_misaligned(struct translator *t, struct block *b, unsigned n)
+static void note_stray(struct translator *t, struct block *b, unsigned n)
 {
     /* One that crosses a page time and again stays as it is. */
-    if (b->exact >> n & 1 || b->misaligned == UINT8_MAX)
+    if (b->crosses >> n & 1 || b->strays == UINT8_MAX)
         return;
-    b->unaligned |= BIT64(n);
-    if (++b->misaligned != UNALIGNED_MAX)
+    b->stray |= BIT64(n);
+    if (++b->strays != STRAYS_MAX)
         return;
-    *misaligned_of(t->cache, b->rip) = (struct misaligned){.rip = b->rip, .insns = b->unaligned};
-    b->misaligned = UINT8_MAX;
+    *stray_of(t->cache, b->rip) = (struct stray){
+        .rip = b->rip, .unaligned = b->unaligned | b->stray, .crosses = b->crosses | (b->unaligned & b->stray)};
+    b->strays = UINT8_MAX;
     make_again(t, b);
 }
 
-void code_cache_misaligned(struct translator *t, struct block *b, unsigned n)
+void code_cache_strayed(struct translator *t, struct block *b, unsigned n)
 {
     struct code_cache *k = cache_lock(t);
-    note_misaligned(t, b, n);
+    note_stray(t, b, n);
     cache_unlock(k);
 }
 
@@ -321,10 +322,12 @@ void code_cache_accessed(struct translator *t, struct block *b, unsigned n, bool
 
 static void learn(struct code_cache *k, struct block *b)
 {
-    const struct misaligned *m = misaligned_of(k, b->rip);
+    const struct stray *s = stray_of(k, b->rip);
     const struct barren *r = barren_of(k, b->rip);
-    if (m->rip == b->rip)
-        b->unaligned = b->exact = m->insns;
+    if (s->rip == b->rip) {
+        b->unaligned = s->unaligned;
+        b->crosses = s->crosses;
+    }
     if (r->rip == b->rip)
         b->forced = r->insns;
     if (b->unaligned | b->forced)

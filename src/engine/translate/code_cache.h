@@ -35,11 +35,11 @@
 struct translator;
 struct perf_map;
 
-#define HASH_BITS       16
-#define PAGE_BITS       12
-#define SLOT_BITS       17
-#define MISALIGNED_BITS 10
-#define BLOCKS_MAX      (1u << 20)
+#define HASH_BITS   16
+#define PAGE_BITS   12
+#define SLOT_BITS   17
+#define LEARNT_BITS 10
+#define BLOCKS_MAX  (1u << 20)
 
 struct code_cache {
     unsigned users; /* processors; changed before they run and after */
@@ -63,13 +63,13 @@ struct code_cache {
     u8 *meta;
     u64 meta_used;
     size_t glue_size;
-    struct misaligned {
-        u64 rip, insns; /* bit n: instruction n of the block there accesses memory misaligned */
-    } misaligned[1 << MISALIGNED_BITS];
+    struct stray {
+        u64 rip, unaligned, crosses; /* as in struct block */
+    } stray[1 << LEARNT_BITS];
     struct barren {
         u64 rip, insns; /* bit n: instruction n of the block there is left to semantics */
         u8 doubt;       /* how often that was wrong */
-    } barren[1 << MISALIGNED_BITS];
+    } barren[1 << LEARNT_BITS];
 };
 
 /* Bytes that its tables take in any case. `meta` bytes are for blocks. */
@@ -116,8 +116,9 @@ void code_cache_link(struct translator *t, struct block *from, unsigned link, co
 /* Blocks of this page die if its code has changed. */
 void code_cache_settle(struct translator *t, const struct mem_page *page);
 void code_cache_settle_all(struct translator *t);
-/* Instruction n of b accessed memory misaligned. If that goes on, the block is made again with other checks. */
-void code_cache_misaligned(struct translator *t, struct block *b, unsigned n);
+/* Instruction n of b accessed memory misaligned, or across pages. If that goes on, the block is made again with other
+ * checks. */
+void code_cache_strayed(struct translator *t, struct block *b, unsigned n);
 /* Instruction n of b was carried out by its semantics, because the host faulted or it is one of b->forced: does the
  * page have a window entry now? If it mostly does or mostly does not, the block is made again accordingly. */
 void code_cache_accessed(struct translator *t, struct block *b, unsigned n, bool entry);

@@ -65,6 +65,7 @@ static bool is_clean(const struct block *b, const struct place *p)
 
 static bool on_access(struct translator *t, struct trap *trap, const struct block *b)
 {
+    bool strays = trap->address && windows_span_fault(t->windows, trap->address);
     struct place p = place_of(b, trap->pc);
     if (p.none && b->loop && p.off >= b->loop && p.off < b->loop_at[0]) { /* there is no room for it: no loop */
         trap->pc = b->check + b->loop_give_up;
@@ -72,7 +73,7 @@ static bool on_access(struct translator *t, struct trap *trap, const struct bloc
     }
     if (p.none || p.n == b->count)
         return false;
-    leave(t, trap, GLUE_FAULT, (u64)b->id * BLOCK_MAX + p.n);
+    leave(t, trap, strays ? GLUE_CALL : GLUE_FAULT, (u64)b->id * BLOCK_MAX + p.n);
     return true;
 }
 

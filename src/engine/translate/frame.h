@@ -81,6 +81,8 @@ _Static_assert(FRAME_USED <= sizeof(((struct cpu *)0)->frame) / 8, "room in stru
  * WIN_PEERS: u64 by enum mmu_index, the base of the window for the same address space at that privilege, this one's own
  * included; 0 if there is none.
  *
+ * WIN_SPAN: two pages that may be read, before one that may not (lower_mem.c).
+ *
  * WIN_SLOT: u64[WIN_SLOTS], targets of direct jumps that leave their page: host address of the block if that may be run
  * here, else of the stub that asks. First half: targets at user addresses (bit 47 clear), this window's own. Second
  * half: kernel addresses, shared by the processor's supervisor windows.
@@ -92,6 +94,8 @@ _Static_assert(FRAME_USED <= sizeof(((struct cpu *)0)->frame) / 8, "room in stru
  * shared as above.
  */
 #define WIN_CPU       0
+#define WIN_SPAN      0x001fc000
+#define WIN_SPAN_SIZE 0x2000
 #define WIN_PEERS     0x001ff000
 #define WIN_SLOT      0x00200000
 #define WIN_SLOTS     0x10000u /* 512 KiB */

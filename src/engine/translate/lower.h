@@ -43,8 +43,9 @@ struct operand {
     u8 access; /* enum plan_access: which of the instruction's it is */
     i64 disp;
     unsigned size;
-    bool enforced; /* the host itself faults if it is not aligned */
-    bool exact;    /* likely misaligned: look whether it crosses a page, not whether it is aligned */
+    bool enforced;  /* the host itself faults if it is not aligned */
+    bool unaligned; /* likely: look whether it crosses a page, not whether it is aligned */
+    bool crosses;   /* now and then: that is not to fault on the host */
 };
 
 /*
@@ -82,7 +83,7 @@ bool lower_x87(struct lower *l, const struct insn *i);
 /* The block's beginning: on if x87 state lives in the host, where the block needs that. */
 void lower_x87_check(struct lower *l);
 /* HOST_T2 holds a linear address: turns it into the host address, for an access of `size` bytes. HOST_T is free. */
-void lower_address_at_t2(struct lower *l, unsigned size, bool exact);
+void lower_address_at_t2(struct lower *l, unsigned size);
 /* On with the next if HOST_T is 0, else this instruction is left to its semantics. Keeps flags. */
 void lower_require_zero(struct lower *l);
 /* The same if the register holds a canonical address. Clobbers HOST_T. */

@@ -11,6 +11,11 @@
  *
  * An access must not cross into a page that lies elsewhere on the host. Aligned ones cannot; the others are left to the
  * semantics, or, where a site is known to be misaligned, compared with the end of the page.
+ *
+ * For the stack a load stands in place of the branch:
+ *     movzx t, gs:[WIN_SPAN + t * 2 ...]    faults on the host if the access is not aligned (crosses the page)
+ * JRCXZ is the only branch that goes without flags, and slow. But a fault takes microseconds, so an instruction that
+ * was seen to cross pages gets the branch after all.
  */
 #include "engine/translate/lower.h"
 
@@ -47,32 +52,55 @@ void lower_require_zero(struct lower *l)
     emit_bind_short(&l->e, ok);
 }
 
-/* Are all of `size` bytes from HOST_T's value on in one page? */
-static void check_span(struct lower *l, unsigned reg, unsigned size)
+static const struct planned *place_of(const struct lower *l, const struct operand *o)
+{
+    return &l->plan.at[l->n][o->access];
+}
+
+/* HOST_T * 2 + from is less than WIN_SPAN_SIZE, or the host faults. The scale is to keep the place apart from the
+ * access's: a load waits for a store before it whose address has the same lower 12 bits. */
+static void require_span(struct lower *l, unsigned from)
+{
+    struct insn i = insn_mem(INSN_MOVZX_Gv_Eb, HOST_T, ea_of(REG_ZERO, HOST_T, 1, WIN_SPAN + (i32)from), false);
+    i.seg = SEG_GS;
+    emit_insn(&l->e, i);
+}
+
+/* Stacks are where code has many short blocks. Elsewhere it is often loads that are scarce. */
+static bool by_load(const struct operand *o)
+{
+    return o->base == R_SP && !o->crosses;
+}
+
+/* Are all of `span` bytes from the address in `reg` on in one page? Clobbers HOST_T and no flags. `reg` may be HOST_T.
+ */
+static void check_span(struct lower *l, const struct operand *o, unsigned reg, unsigned span)
 {
     emit_bits(&l->e, INSN_PEXT_Gy_By_Ey, HOST_T, reg, FRAME_AT(FRAME_MASK_OFFSET));
-    lea(l, HOST_T, ea_of(HOST_T, REG_ZERO, 0, (i32)size - 1));
+    if (by_load(o)) {
+        require_span(l, 2 * (span - 1));
+        return;
+    }
+    lea(l, HOST_T, ea_of(HOST_T, REG_ZERO, 0, (i32)span - 1));
     emit_bits(&l->e, INSN_PEXT_Gy_By_Ey, HOST_T, HOST_T, FRAME_AT(FRAME_MASK_CROSS));
     lower_require_zero(l);
 }
 
-static void check_aligned(struct lower *l, const struct operand *o, unsigned reg)
+/* The same for the access itself. */
+static void check_place(struct lower *l, const struct operand *o, unsigned reg)
 {
     if (o->size <= 1)
         return;
-    emit_bits(&l->e, INSN_PEXT_Gy_By_Ey, HOST_T, reg, FRAME_AT(align_mask(o->size)));
-    lower_require_zero(l);
-    l->checked |= BIT64(l->n);
-}
-
-/* Clobbers HOST_T and no flags. `reg` may be HOST_T. */
-static void check_place(struct lower *l, const struct operand *o, unsigned reg)
-{
-    if (o->exact) {
-        check_span(l, reg, o->size);
+    if (o->unaligned) {
+        check_span(l, o, reg, o->size);
         return;
     }
-    check_aligned(l, o, reg);
+    emit_bits(&l->e, INSN_PEXT_Gy_By_Ey, HOST_T, reg, FRAME_AT(align_mask(o->size)));
+    if (by_load(o))
+        require_span(l, WIN_SPAN_SIZE - 1);
+    else
+        lower_require_zero(l);
+    l->checked |= BIT64(l->n);
 }
 
 static void translate_page(struct lower *l, unsigned from)
@@ -80,11 +108,6 @@ static void translate_page(struct lower *l, unsigned from)
     l->held = 0;
     emit_bits(&l->e, INSN_PEXT_Gy_By_Ey, HOST_T, from, FRAME_AT(FRAME_MASK_PAGE));
     emit_insn(&l->e, insn_gs(INSN_MOV_Gv_Ev, HOST_T, HOST_T, WIN_TABLE, true));
-}
-
-static const struct planned *place_of(const struct lower *l, const struct operand *o)
-{
-    return &l->plan.at[l->n][o->access];
 }
 
 static bool unchecked(const struct lower *l, const struct operand *o)
@@ -155,11 +178,10 @@ static void check_group(struct lower *l, const struct operand *o, struct insn_ea
     if (!bare)
         lea(l, HOST_T, ea);
     unsigned from = bare ? ea.base : HOST_T;
-    /* All of it is the bytes of this one access. */
-    if (p->low == 0 && p->span <= o->size && !o->exact)
-        check_aligned(l, o, from);
+    if (p->low == 0 && p->span <= o->size) /* the bytes of this one access */
+        check_place(l, o, from);
     else
-        check_span(l, from, p->span);
+        check_span(l, o, from, p->span);
 }
 
 /* One register with a displacement or a scale: it stays where it is, so HOST_T is enough. */
@@ -248,9 +270,9 @@ static void translate_t2(struct lower *l, const struct operand *o)
     lead_group(l, o);
 }
 
-void lower_address_at_t2(struct lower *l, unsigned size, bool exact)
+void lower_address_at_t2(struct lower *l, unsigned size)
 {
-    struct operand o = {.size = size, .exact = exact};
+    struct operand o = {.size = size, .unaligned = l->b->unaligned >> l->n & 1, .crosses = l->b->crosses >> l->n & 1};
     translate_t2(l, &o);
     lea(l, HOST_T2, ea_of(HOST_T, HOST_T2, 0, 0));
 }
@@ -342,7 +364,8 @@ struct operand operand_of(const struct lower *l, const struct insn *i)
         .disp = i->disp,
         .size = size,
         .enforced = isa_rows[i->row].attrs & A_ALIGN,
-        .exact = l->b->unaligned >> l->n & 1 || (size & (size - 1)), /* such a one is never aligned */
+        .unaligned = l->b->unaligned >> l->n & 1 || (size & (size - 1)), /* such a one is never aligned */
+        .crosses = l->b->crosses >> l->n & 1,
     };
 }
 

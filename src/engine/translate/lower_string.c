@@ -11,8 +11,12 @@
 
 static struct operand string_operand(const struct lower *l, unsigned reg, unsigned seg, unsigned size)
 {
-    bool exact = l->b->unaligned >> l->n & 1;
-    return (struct operand){.base = (u8)reg, .index = REG_ZERO, .seg = (u8)seg, .size = size, .exact = exact};
+    return (struct operand){.base = (u8)reg,
+                            .index = REG_ZERO,
+                            .seg = (u8)seg,
+                            .size = size,
+                            .unaligned = l->b->unaligned >> l->n & 1,
+                            .crosses = l->b->crosses >> l->n & 1};
 }
 
 static void lea(struct lower *l, unsigned to, unsigned base, unsigned index, unsigned scale, i32 disp)

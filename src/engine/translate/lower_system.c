@@ -234,7 +234,7 @@ static bool lower_bit_string(struct lower *l, const struct insn *i)
     if (fixed)
         emit_mov_imm(&l->e, HOST_T2, (i->base == REG_RIP ? l->b->rip : 0) + (u64)i->disp);
     emit_mem(&l->e, INSN_LEA_Gv_M, HOST_T2, ea, true);
-    lower_address_at_t2(l, i->opsize, l->b->unaligned >> l->n & 1);
+    lower_address_at_t2(l, i->opsize);
     emit_bits(&l->e, INSN_PEXT_Gy_By_Ey, HOST_T, (unsigned)offset, FRAME_AT(wide ? FRAME_MASK_63 : FRAME_MASK_31));
     struct insn bt = *i;
     bt.base = HOST_T2;

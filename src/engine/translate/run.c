@@ -332,7 +332,7 @@ static void run_called(struct translator *t, struct block *b, unsigned n)
     if (!(b->calls >> n & 1)) {
         t->stats.special++;
         if (accesses_memory(&b->insn[n]))
-            code_cache_misaligned(t, b, n);
+            code_cache_strayed(t, b, n);
     }
     run_calls(t, b, n);
 }

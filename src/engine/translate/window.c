@@ -105,7 +105,7 @@ static bool window_create(const struct windows *ws, struct window *w, bool super
         return false;
     u8 *cpu = w->base + WIN_CPU;
     bool ok = host_piece_share(cpu, home->size, home->fd, 0) && host_piece_open(cpu, home->size) &&
-              host_piece_open(peers_of(w), MEM_PAGE_SIZE);
+              host_piece_open(peers_of(w), MEM_PAGE_SIZE) && host_piece_open(w->base + WIN_SPAN, WIN_SPAN_SIZE);
     w->half[0] = ok ? private_half(ws, w, 0) : NULL;
     if (w->half[0])
         ok = supervisor ? share_half(ws, w) : (w->half[1] = private_half(ws, w, 1)) != NULL;

@@ -62,6 +62,8 @@ bool windows_table_fault(struct windows *ws, u64 host_address);
  * taken for empty. */
 bool windows_slot_fault(struct windows *ws, u64 host_address);
 bool windows_jump_fault(struct windows *ws, u64 host_address);
+/* The host faulted at this address: true if it is right behind WIN_SPAN. */
+bool windows_span_fault(struct windows *ws, u64 host_address);
 /* True if the address lies in the guard page. */
 bool windows_is_guard(const struct windows *ws, u64 host_address);
 

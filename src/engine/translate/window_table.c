@@ -111,6 +111,11 @@ bool windows_jump_fault(struct windows *ws, u64 host_address)
     return is_in_part(ws, host_address, WIN_JUMP, WIN_JUMPS * 8);
 }
 
+bool windows_span_fault(struct windows *ws, u64 host_address)
+{
+    return is_in_part(ws, host_address, WIN_SPAN + WIN_SPAN_SIZE, MEM_PAGE_SIZE);
+}
+
 bool windows_table_fault(struct windows *ws, u64 host_address)
 {
     struct window *w = window_with(ws, host_address);
