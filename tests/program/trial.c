@@ -8,8 +8,8 @@
 #include "process.h"
 
 #define REFERENCE_MS 400u  /* longer programs are dropped */
-#define OTHER_MS     8000u /* the other side may be slow, or stopped all the time */
-#define SILENCE_MS   30000u
+#define OTHER_MS     30000u /* the other side may be slow, or stopped all the time */
+#define SILENCE_MS   60000u
 
 struct pair {
     struct rig *rig[2];
