@@ -1,0 +1,23 @@
+/*
+ * Processes of a network: forked from the monitor before it enters its sandbox, alive as long as somebody holds the
+ * other ends of their descriptors.
+ */
+#ifndef BACKEND_NET_CHILD_H
+#define BACKEND_NET_CHILD_H
+
+#include "base/types.h"
+
+/* Is the process put into its sandbox (host/sandbox.h)? TRY: if the host can. */
+enum child_confine { CHILD_FREE, CHILD_TRY, CHILD_MUST };
+
+/*
+ * In the child, first of all: a name that tools show, a session of its own, signals as they are for a new program,
+ * standard input and output that lead nowhere; and of all other descriptors only those in `keep`, which become 3, 4 and
+ * so on. False: the host would not.
+ */
+bool child_begin(const char *name, const int *keep, unsigned count) MUST_CHECK;
+
+/* A pair of sockets that carries whole frames, of the longest kind several of them. 0 or a negative errno value. */
+int child_sockets(int pair[2]) MUST_CHECK;
+
+#endif
