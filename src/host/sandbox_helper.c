@@ -146,16 +146,16 @@ static int add_broker(scmp_filter_ctx filter, int file)
 
 int sandbox_enter_helper(enum sandbox_helper kind, int file, struct error *err)
 {
-    scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
+    scmp_filter_ctx filter = seccomp_init(kind == SANDBOX_FILE ? SCMP_ACT_ALLOW : SCMP_ACT_KILL_PROCESS);
 
     if (!filter)
         return error_set(err, -ENOMEM, "out of memory for the filter of system calls");
     int status = seccomp_attr_set(filter, SCMP_FLTATR_CTL_SSB, 1);
-    if (!status)
+    if (!status && kind != SANDBOX_FILE)
         status = add_rules(filter, common, ARRAY_SIZE(common));
     if (!status && kind == SANDBOX_NAT)
         status = add_rules(filter, nat, ARRAY_SIZE(nat));
-    if (!status && kind == SANDBOX_NAT)
+    if (!status && kind != SANDBOX_SWITCH)
         status = add_broker(filter, file);
     if (!status && kind == SANDBOX_SWITCH)
         status = add_rules(filter, hub, ARRAY_SIZE(hub));

@@ -215,6 +215,10 @@ static void test_lies(void **state)
     h.flags = 0;
     assert_false(frame_header_good(&h, len));
     h = good;
+    h.gso_type = FRAME_GSO_ECN; /* of nothing */
+    h.gso_size = 0;
+    assert_false(frame_header_good(&h, len));
+    h = good;
     h.gso_type = 3;
     assert_false(frame_header_good(&h, len));
     h.gso_type = FRAME_GSO_TCPV6;

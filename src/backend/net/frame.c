@@ -193,7 +193,7 @@ bool frame_header_good(const struct frame_header *h, size_t len)
         return false;
     if (h->flags & FRAME_NEEDS_CSUM && !range_inside((u64)h->csum_start + h->csum_offset, 2, len))
         return false;
-    if (gso == FRAME_GSO_NONE)
+    if (h->gso_type == FRAME_GSO_NONE)
         return true;
     return (gso == FRAME_GSO_TCPV4 || gso == FRAME_GSO_TCPV6) && h->gso_size && h->flags & FRAME_NEEDS_CSUM;
 }

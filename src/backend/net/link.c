@@ -20,10 +20,8 @@ struct net {
     char *who;
     struct net_receiver rx; /* rx.receive is NULL while there is no receiver */
     struct watch watch;
-    bool up, blocked, wish_waits;
-    u8 wish;
+    bool up, blocked;
     size_t held;
-    struct log_limit limit;
     struct frame_header header;
     u8 frame[FRAME_MAX];
 };
@@ -31,7 +29,7 @@ struct net {
 static void events_set(struct net *n)
 {
     short in = n->held || !n->up ? 0 : POLLIN;
-    short out = n->up && (n->blocked || n->wish_waits) ? POLLOUT : 0;
+    short out = n->up && n->blocked ? POLLOUT : 0;
 
     if (n->watch.active)
         watch_set(&n->watch, (short)(in | out));
@@ -121,22 +119,6 @@ bool net_send(struct net *n, const struct frame_header *h, const struct iovec *i
     return !n->blocked;
 }
 
-static void wish_send(struct net *n)
-{
-    ssize_t done = write(n->cfg.fd, &n->wish, 1);
-
-    n->wish_waits = done < 0 && errno == EAGAIN;
-}
-
-void net_wish(struct net *n, unsigned can)
-{
-    if (!n->cfg.wishes || !n->up)
-        return;
-    n->wish = (u8)can;
-    wish_send(n);
-    events_set(n);
-}
-
 static void link_ready(void *opaque, short revents)
 {
     struct net *n = opaque;
@@ -144,8 +126,6 @@ static void link_ready(void *opaque, short revents)
     if (revents & POLLOUT) {
         bool was = n->blocked;
         n->blocked = false;
-        if (n->wish_waits)
-            wish_send(n);
         events_set(n);
         if (was && n->rx.writable)
             n->rx.writable(n->rx.opaque);

@@ -21,7 +21,6 @@ struct link_config {
     const char *what; /* of what is at the other end; constant */
     int fd;           /* non-blocking; closed with the link, also when it cannot be made */
     bool header;      /* frames have a struct frame_header before them */
-    bool wishes;      /* the other end takes messages of one byte: what net_wish said */
     unsigned can;
     pid_t child; /* 0: none; waited for when the descriptor was closed */
 };

@@ -4,14 +4,13 @@
  * of a guest, a sandbox that lets it use sockets of the internet and nothing else, and no file but the list of name
  * servers. It ends when the monitor closes its end of the socket.
  *
- * Messages both ways are frames with a struct frame_header; one of a single byte says what the guest takes whole
- * (FRAME_CAN_*). The first one that it sends is a struct nat_ready. Its socket blocks: while the guest takes nothing,
- * nothing is read from the host.
+ * Messages both ways are frames with a struct frame_header; the first one that it sends is a struct nat_ready. Its
+ * socket blocks: while the guest takes nothing, nothing is read from the host.
  *
  * Speed is the size of segments. What the guest sends comes whole (slirp takes IP packets of any size). For the other
  * direction slirp is told, in place of what stands in the guest's SYN, that the guest takes the largest segments there
- * are, and what it then sends is marked as one that has to be cut to the guest's own size: the guest's driver takes it
- * whole, as from a card that puts segments together.
+ * are, and what it then sends is marked as one that has to be cut to the size of the guest's network: a driver takes it
+ * whole, as from a card that puts segments together, and for one that does not the device cuts it.
  */
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -57,7 +56,6 @@ struct nat_timer {
 struct nat {
     Slirp *slirp;
     const struct net_spec *spec;
-    unsigned can; /* what the guest takes */
     bool ended;
     struct pollfd *fds;
     unsigned used, capacity;
@@ -131,15 +129,14 @@ static u8 *find_mss(u8 *frame, const struct frame_layout *l)
     return NULL;
 }
 
-/* The largest segments, where the guest takes them. */
-static void enlarge_mss(const struct nat *n, u8 *frame, size_t len)
+static void enlarge_mss(u8 *frame, size_t len)
 {
     struct frame_layout l;
 
     if (!frame_parse(frame, len, &l) || l.protocol != FRAME_TCP || !l.l4 || !(frame[l.l4 + TCP_FLAGS] & TCP_SYN))
         return;
     u8 *mss = find_mss(frame, &l);
-    if (!mss || !(n->can & (l.version == 4 ? FRAME_CAN_TSO4 : FRAME_CAN_TSO6)))
+    if (!mss)
         return;
     put_u16(mss, htons(SEGMENT_MSS));
     u8 *tcp = frame + l.l4;
@@ -152,7 +149,7 @@ static void frame_take(struct nat *n, size_t len)
     if (!frame_check(&n->header, n->frame, len))
         return;
     frame_complete(&n->header, n->frame, len);
-    enlarge_mss(n, n->frame, len);
+    enlarge_mss(n->frame, len);
     slirp_input(n->slirp, n->frame, (int)len);
 }
 
@@ -166,9 +163,7 @@ static void monitor_read(struct nat *n)
         if (got < 0 && (errno == EAGAIN || errno == EINTR))
             return;
         n->ended |= got <= 0;
-        if (got == 1)
-            n->can = n->header.flags; /* the first byte */
-        else if (got > (ssize_t)sizeof(n->header))
+        if (got > (ssize_t)sizeof(n->header))
             frame_take(n, (size_t)got - sizeof(n->header));
     }
 }
@@ -311,11 +306,10 @@ static void nat_run(struct nat *n)
         (void)poll_add(MONITOR, SLIRP_POLL_IN, n);
         slirp_pollfds_fill(n->slirp, &timeout, poll_add, n);
         int some = poll(n->fds, n->used, timeout_of(n, timeout));
+        slirp_pollfds_poll(n->slirp, some < 0, poll_result, n); /* first, as it tells slirp the time */
+        timers_run(n);
         if (some > 0 && n->fds[0].revents)
             monitor_read(n);
-        if (!n->ended)
-            slirp_pollfds_poll(n->slirp, some < 0, poll_result, n);
-        timers_run(n);
     }
 }
 
@@ -392,8 +386,13 @@ static _Noreturn void nat_main(const struct net_spec *spec, int monitor, int ser
     if (!n || !n->slirp)
         nat_refuse(-ENOMEM, "the NAT process is out of memory");
     forwards_make(n);
-    if (confine && sandbox_enter_helper(SANDBOX_NAT, SERVERS, &why) && confine == CHILD_MUST)
-        nat_refuse(-ENOTSUP, "the NAT process: %s; --sandbox auto or off goes on without", why.text);
+    if (confine && sandbox_enter_helper(SANDBOX_NAT, SERVERS, &why)) {
+        if (confine == CHILD_MUST)
+            nat_refuse(-ENOTSUP, "the NAT process: %s; --sandbox auto or off goes on without", why.text);
+        confine = CHILD_FREE;
+    }
+    if (!confine && spec->dns && sandbox_enter_helper(SANDBOX_FILE, SERVERS, &why))
+        nat_refuse(-ENOTSUP, "dns: %s; leave it out", why.text);
     if (write(MONITOR, &ready, sizeof(ready)) == sizeof(ready))
         nat_run(n);
     _exit(0);

@@ -39,8 +39,6 @@ void net_attach(struct net *n, const struct net_receiver *r);
 void net_kick(struct net *n);
 /* What net_send takes, FRAME_CAN_*. */
 unsigned net_can(const struct net *n);
-/* What the receiver would rather have whole: a hint for back ends that can choose. */
-void net_wish(struct net *n, unsigned can);
 bool net_is_up(const struct net *n);
 
 /*

@@ -37,7 +37,7 @@ static int open_kind(const struct net_host *host, const struct net_spec *spec, s
     switch (spec->kind) {
     case NET_NAT:
         cfg->what = "the NAT process";
-        cfg->header = cfg->wishes = true;
+        cfg->header = true;
         cfg->can = FRAME_CAN_ALL;
         return nat_open(cfg->who, spec, host->confine, &cfg->child, err);
     case NET_SWITCH:

@@ -114,21 +114,28 @@ static void port_read(struct hub *h, unsigned n)
     }
 }
 
-/* A machine more. One too many is shown the door. */
-static void port_accept(struct hub *h)
+static bool port_add(struct hub *h, int fd)
 {
-    int fd = accept4(LISTENER, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-
-    for (unsigned n = 0; n < PORTS && fd >= 0; n++) {
+    for (unsigned n = 0; n < PORTS; n++) {
         if (h->fd[n].fd >= 0)
             continue;
         h->fd[n].fd = fd;
+        h->fd[n].revents = 0;
         h->slow[n] = false;
         h->ports++;
-        return;
+        return true;
     }
-    if (fd >= 0)
-        (void)close(fd);
+    return false;
+}
+
+/* All that wait, so that they hear what was sent after they came. One too many is shown the door. */
+static void ports_accept(struct hub *h)
+{
+    int fd;
+
+    while ((fd = accept4(LISTENER, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0)
+        if (!port_add(h, fd))
+            (void)close(fd);
 }
 
 /* Nobody is there. Under the lock: nor is anybody at the door. */
@@ -136,7 +143,7 @@ static bool may_end(struct hub *h)
 {
     if (flock(FOLDER, LOCK_EX))
         return true;
-    port_accept(h);
+    ports_accept(h);
     if (!h->ports)
         return true;
     (void)flock(FOLDER, LOCK_UN);
@@ -151,7 +158,7 @@ static void hub_run(struct hub *h)
     do {
         int some = poll(h->fd, PORTS + 1, h->ports ? -1 : GRACE);
         if (some > 0 && h->fd[PORTS].revents)
-            port_accept(h);
+            ports_accept(h);
         for (unsigned n = 0; n < PORTS && some > 0; n++)
             if (h->fd[n].fd >= 0 && h->fd[n].revents)
                 port_read(h, n);

@@ -88,7 +88,7 @@ struct net_card {
 /* net_control.c */
 void net_control_notify(struct net_card *n);
 void net_control_reset(struct net_card *n);
-/* Features, the configuration and what the back end is told, from the state. */
+/* The configuration, from the state. */
 void net_control_update(struct net_card *n);
 /* Does the driver want this frame? */
 bool net_control_wants(const struct net_card *n, const u8 *frame);

@@ -226,5 +226,4 @@ void net_control_update(struct net_card *n)
 
     memcpy(config + CONFIG_MAC, n->s.mac, MAC);
     put_u16(config + CONFIG_STATUS, (u16)status);
-    net_wish(n->net, net_control_can(n));
 }
