@@ -37,12 +37,15 @@
 #define SEGMENT_MTU 65521u /* the largest that slirp has */
 #define SEGMENT_MSS 65000u
 #define MTU_PRESET  1500u
+#define MSS_MIN     64u
 #define TIMERS      4
+#define FLOWS       1024 /* connections whose size of segments is remembered, by a hash */
 #define RESOLV      "/etc/resolv.conf"
 #define RESOLV_MAX  65536
 
 enum { MONITOR = 3, SERVERS = 4 };
 enum { HOST_AT = 2, SERVER_AT = 3, LEASE_AT = 15 }; /* in the network */
+enum { IPV4_FROM = 12, IPV6_FROM = 8 };
 enum { TCP_FLAGS = 13, TCP_SUM = 16, TCP_OPTIONS = 20, TCP_SYN = 2 };
 enum { OPTION_END = 0, OPTION_NOP = 1, OPTION_MSS = 2, OPTION_MSS_SIZE = 4 };
 
@@ -60,22 +63,64 @@ struct nat {
     struct pollfd *fds;
     unsigned used, capacity;
     struct nat_timer timer[TIMERS];
+    struct {
+        u32 hash;
+        u16 mss;
+    } flow[FLOWS];
     struct frame_header header;
     u8 frame[FRAME_MAX];
 };
+
+/* --- connections ------------------------------------------------------------------------------------------------ */
+
+static u32 hash_bytes(u32 hash, const u8 *p, size_t len)
+{
+    while (len--)
+        hash = (hash ^ *p++) * 16777619u;
+    return hash;
+}
+
+/* Of a connection, the same for both directions. */
+static u32 flow_hash(const u8 *frame, const struct frame_layout *l, bool from_guest)
+{
+    size_t size = l->version == 4 ? 4 : 16;
+    const u8 *from = frame + l->l3 + (l->version == 4 ? IPV4_FROM : IPV6_FROM), *to = from + size;
+    const u8 *port = frame + l->l4;
+    u32 hash = hash_bytes(2166136261u, from_guest ? from : to, size);
+
+    hash = hash_bytes(hash, from_guest ? to : from, size);
+    hash = hash_bytes(hash, port + (from_guest ? 0 : 2), 2);
+    return hash_bytes(hash, port + (from_guest ? 2 : 0), 2);
+}
+
+static void flow_note(struct nat *n, u32 hash, u16 mss)
+{
+    n->flow[hash % FLOWS].hash = hash;
+    n->flow[hash % FLOWS].mss = mss < MSS_MIN ? MSS_MIN : mss;
+}
+
+/* The payload that a segment to the guest may have: what its network takes, and what it asked for. */
+static unsigned segment_size(const struct nat *n, const u8 *frame, const struct frame_layout *l)
+{
+    unsigned mtu = n->spec->mtu ? n->spec->mtu : MTU_PRESET, headers = l->payload - l->l3;
+    unsigned size = headers + MSS_MIN < mtu ? mtu - headers : MSS_MIN;
+    u32 hash = flow_hash(frame, l, false);
+    unsigned mss = n->flow[hash % FLOWS].mss;
+
+    return n->flow[hash % FLOWS].hash == hash && mss && mss < size ? mss : size;
+}
 
 /* --- to the guest ----------------------------------------------------------------------------------------------- */
 
 /* slirp has filled in every sum. A segment that is too long for the guest's network is one to be cut. */
 static struct frame_header header_for(const struct nat *n, u8 *frame, size_t len)
 {
-    unsigned mtu = n->spec->mtu ? n->spec->mtu : MTU_PRESET;
     struct frame_header h = {.flags = FRAME_DATA_VALID};
     struct frame_layout l;
 
-    if (!frame_parse(frame, len, &l) || l.protocol != FRAME_TCP || !l.payload || l.payload - l.l3 >= mtu)
+    if (!frame_parse(frame, len, &l) || l.protocol != FRAME_TCP || !l.payload)
         return h;
-    unsigned size = mtu - (l.payload - l.l3);
+    unsigned size = segment_size(n, frame, &l);
     if (l.end - l.payload <= size || l.end != len)
         return h;
     h = (struct frame_header){.flags = FRAME_NEEDS_CSUM,
@@ -129,7 +174,7 @@ static u8 *find_mss(u8 *frame, const struct frame_layout *l)
     return NULL;
 }
 
-static void enlarge_mss(u8 *frame, size_t len)
+static void enlarge_mss(struct nat *n, u8 *frame, size_t len)
 {
     struct frame_layout l;
 
@@ -138,6 +183,7 @@ static void enlarge_mss(u8 *frame, size_t len)
     u8 *mss = find_mss(frame, &l);
     if (!mss)
         return;
+    flow_note(n, flow_hash(frame, &l, true), ntohs(get_u16(mss)));
     put_u16(mss, htons(SEGMENT_MSS));
     u8 *tcp = frame + l.l4;
     put_u16(tcp + TCP_SUM, 0);
@@ -149,7 +195,7 @@ static void frame_take(struct nat *n, size_t len)
     if (!frame_check(&n->header, n->frame, len))
         return;
     frame_complete(&n->header, n->frame, len);
-    enlarge_mss(n->frame, len);
+    enlarge_mss(n, n->frame, len);
     slirp_input(n->slirp, n->frame, (int)len);
 }
 
