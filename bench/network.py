@@ -24,7 +24,7 @@ from start import host
 SECONDS = 3
 TRIPS = 2000
 LIMIT = 90
-CMDLINE = 'console=ttyS0 quiet panic=-1 ring3.test=network'
+CMDLINE = 'console=ttyS0 quiet panic=-1 ring3.test=network-bench'
 GATEWAY = '10.0.2.2'
 SCRIPT = """sh /test/modules.sh
 ip link set lo up
@@ -43,14 +43,14 @@ def archive(folder, name, build, port):
     os.makedirs(f'{root}/bench')
     os.makedirs(f'{root}/test')
     shutil.copy(f'{build}/bench/net', f'{root}/bench/net')
-    with open(f'{root}/test/network.sh', 'w', encoding='ascii') as f:
+    with open(f'{root}/test/network-bench.sh', 'w', encoding='ascii') as f:
         f.write(SCRIPT.format(gateway=GATEWAY, port=port))
     path = f'{root}.img'
     shutil.copy(f'{build}/guest/initramfs-modules.gz', path)
     names = subprocess.run(['find', '.'], cwd=root, capture_output=True, check=True).stdout
     packed = subprocess.run(['cpio', '-o', '--quiet', '-H', 'newc'], cwd=root, input=names, capture_output=True, check=True).stdout
     with open(path, 'ab') as f:
-        f.write(packed)
+        f.write(bytes(-f.tell() % 4) + packed)
     return path
 
 
