@@ -109,6 +109,12 @@ static int parse_net(const char *who, const char *value, void *place, struct err
     return status ? status : list_add(who, value, place, err);
 }
 
+static int parse_vsock(const char *who, const char *value, void *place, struct error *err)
+{
+    int status = vm_vsock_check(who, value, err);
+    return status ? status : parse_text(who, value, place, err);
+}
+
 static int parse_port(const char *who, const char *value, void *place, struct error *err)
 {
     int status = char_spec_check(who, value, err);
@@ -197,6 +203,10 @@ static const struct option options[] = {
       true},
      parse_net,
      AT(net)},
+    {{"vsock", NULL, "PATH[,cid=N]", NULL,
+      "streams between ports of the guest (virtio-vsock) and Unix sockets at PATH"},
+     parse_vsock,
+     AT(vsock)},
     {{"console", NULL, "WHERE", NULL, "virtio console (hvc0, ...): as --serial; may be repeated", true},
      parse_port,
      AT(port)},

@@ -105,6 +105,17 @@ static const struct rule hub[] = {
     IF(recvfrom, 4, UINT64_MAX, 0),
 };
 
+/* Unix streams: which of them, the kernel's filter cannot see. */
+static const struct rule vsock[] = {
+    SOCKET(AF_UNIX, SOCK_STREAM),
+    ANY(connect),
+    ANY(accept4),
+    ANY(shutdown),
+    ANY(recvmsg),
+    IF(sendto, 4, UINT64_MAX, 0),
+    IF(recvfrom, 4, UINT64_MAX, 0),
+};
+
 /* For the handler, which may not allocate; written once, before the filter is there to call it. */
 static int broker_file;
 
@@ -122,6 +133,17 @@ static void on_sigsys(int signal, siginfo_t *info, void *context)
         fd = fcntl(broker_file, F_DUPFD_CLOEXEC, 3);
     c->uc_mcontext.gregs[REG_RAX] = fd < 0 ? -EACCES : fd;
 }
+
+static const struct {
+    const struct rule *rules;
+    size_t count;
+    bool broker;
+} helpers[] = {
+    [SANDBOX_NAT] = {nat, ARRAY_SIZE(nat), true},
+    [SANDBOX_SWITCH] = {hub, ARRAY_SIZE(hub), false},
+    [SANDBOX_VSOCK] = {vsock, ARRAY_SIZE(vsock), false},
+    [SANDBOX_FILE] = {NULL, 0, true},
+};
 
 static int add_rules(scmp_filter_ctx filter, const struct rule *rules, size_t count)
 {
@@ -153,12 +175,10 @@ int sandbox_enter_helper(enum sandbox_helper kind, int file, struct error *err)
     int status = seccomp_attr_set(filter, SCMP_FLTATR_CTL_SSB, 1);
     if (!status && kind != SANDBOX_FILE)
         status = add_rules(filter, common, ARRAY_SIZE(common));
-    if (!status && kind == SANDBOX_NAT)
-        status = add_rules(filter, nat, ARRAY_SIZE(nat));
-    if (!status && kind != SANDBOX_SWITCH)
+    if (!status)
+        status = add_rules(filter, helpers[kind].rules, helpers[kind].count);
+    if (!status && helpers[kind].broker)
         status = add_broker(filter, file);
-    if (!status && kind == SANDBOX_SWITCH)
-        status = add_rules(filter, hub, ARRAY_SIZE(hub));
     if (!status)
         status = seccomp_load(filter);
     seccomp_release(filter);

@@ -69,6 +69,8 @@ struct machine_config {
     unsigned disks;
     struct machine_net net[MACHINE_MAX_NETS];
     unsigned nets;
+    struct net *vsock; /* of a virtio-vsock; NULL: none */
+    u32 vsock_cid;
     struct chardev *port[MACHINE_MAX_CONSOLES]; /* of a virtio-console */
     unsigned ports;
     struct chardev *serial;  /* NULL: the port is there, bytes go nowhere */

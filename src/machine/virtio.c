@@ -11,10 +11,11 @@
 #include "dev/virtio/net.h"
 #include "dev/virtio/pci.h"
 #include "dev/virtio/rng.h"
+#include "dev/virtio/vsock.h"
 #include "machine/pc.h"
 
 #define SLOTS 32
-_Static_assert(MACHINE_MAX_DISKS + MACHINE_MAX_NETS + 3 <= 64, "a bit of virtio_pulled for each device");
+_Static_assert(MACHINE_MAX_DISKS + MACHINE_MAX_NETS + 4 <= 64, "a bit of virtio_pulled for each device");
 _Static_assert(MACHINE_DISK_QUEUES <= VIRTIO_BLK_QUEUES, "queues of a disk");
 _Static_assert(MACHINE_MAX_CONSOLES == VIRTIO_CONSOLE_PORTS, "consoles");
 _Static_assert(MACHINE_MAC == VIRTIO_NET_MAC, "addresses of cards");
@@ -115,6 +116,7 @@ static int add_net(struct machine *m, unsigned n, struct error *err)
 int machine_add_virtio(struct machine *m, struct error *err)
 {
     struct virtio_host host = host_of(m);
+    const struct virtio_vsock_config vsock = {.net = m->cfg.vsock, .cid = m->cfg.vsock_cid};
     int status = 0;
 
     if (m->cfg.rng)
@@ -129,6 +131,8 @@ int machine_add_virtio(struct machine *m, struct error *err)
     }
     for (unsigned n = 0; n < m->cfg.nets && !status; n++)
         status = add_net(m, n, err);
+    if (!status && m->cfg.vsock)
+        status = add_device(m, virtio_vsock_create(&host, &vsock, err), 0, err);
     return status;
 }
 

@@ -71,6 +71,8 @@ struct vm {
     struct vm_disk disk[VM_LIST_MAX];
     struct vm_net net[MACHINE_MAX_NETS];
     unsigned nets;
+    struct net *vsock; /* NULL: not asked for */
+    u32 vsock_cid;
     struct machine *machine;
     const struct engine_ops *engine;
     char engine_reason[160];
@@ -108,8 +110,8 @@ int vm_open_disks(struct vm *vm, struct error *err) MUST_CHECK;
 void vm_drain_disks(struct vm *vm);
 void vm_close_disks(struct vm *vm);
 
-/* nets.c: cfg.net. Opened before there is any memory of a guest, as processes are forked; started when the machine is
- * made. */
+/* nets.c: cfg.net and cfg.vsock. Opened before there is any memory of a guest, as processes are forked; started when
+ * the machine is made. */
 int vm_open_nets(struct vm *vm, struct error *err) MUST_CHECK;
 int vm_start_nets(struct vm *vm, struct error *err) MUST_CHECK;
 void vm_close_nets(struct vm *vm);

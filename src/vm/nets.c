@@ -1,5 +1,5 @@
 /*
- * The networks. A guest that somebody gave has one by preset, nat; the built-in one has no use for it.
+ * The networks and the vsock. A guest that somebody gave has one by preset, nat; the built-in one has no use for it.
  *
  * Addresses of cards: on a nat, which nobody else is on, the same with each start; elsewhere random ones, as two
  * machines with the same options may meet.
@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "backend/net/open.h"
+#include "backend/vsock/vsock.h"
 #include "event/door.h"
 #include "event/loop.h"
 #include "vm/internal.h"
@@ -21,6 +22,14 @@ int vm_net_check(const char *who, const char *spec, struct error *err)
     struct net_spec s;
     int status = net_spec_parse(who, spec, &s, err);
     net_spec_free(&s);
+    return status;
+}
+
+int vm_vsock_check(const char *who, const char *spec, struct error *err)
+{
+    struct vsock_spec s;
+    int status = vsock_spec_parse(who, spec, &s, err);
+    vsock_spec_free(&s);
     return status;
 }
 
@@ -44,9 +53,14 @@ static enum child_confine confine_of(enum vm_sandbox sandbox)
     return sandbox == VM_SANDBOX_ON ? CHILD_MUST : CHILD_TRY;
 }
 
+static struct net_host host_of(const struct vm *vm)
+{
+    return (struct net_host){.loop = vm->loop, .log = vm->cfg.log, .confine = confine_of(vm->cfg.sandbox)};
+}
+
 static int open_one(struct vm *vm, const char *who, const struct net_spec *spec, struct error *err)
 {
-    const struct net_host host = {.loop = vm->loop, .log = vm->cfg.log, .confine = confine_of(vm->cfg.sandbox)};
+    const struct net_host host = host_of(vm);
     struct vm_net *net = &vm->net[vm->nets];
     if (spec->kind == NET_NONE)
         return 0;
@@ -74,6 +88,20 @@ static int open_spec(struct vm *vm, const char *text, struct error *err)
     return status;
 }
 
+static int open_vsock(struct vm *vm, struct error *err)
+{
+    const struct net_host host = host_of(vm);
+    struct vsock_spec spec;
+    char who[300];
+    snprintf(who, sizeof(who), "--vsock %s", vm->cfg.vsock);
+    int status = vsock_spec_parse(who, vm->cfg.vsock, &spec, err);
+    if (!status)
+        status = vsock_open(&host, who, &spec, &vm->vsock, err);
+    vm->vsock_cid = spec.cid;
+    vsock_spec_free(&spec);
+    return status;
+}
+
 int vm_open_nets(struct vm *vm, struct error *err)
 {
     const struct vm_list *list = &vm->cfg.net;
@@ -83,6 +111,8 @@ int vm_open_nets(struct vm *vm, struct error *err)
         status = open_spec(vm, "nat", err);
     for (unsigned n = 0; n < list->count && !status; n++)
         status = open_spec(vm, list->item[n], err);
+    if (!status && vm->cfg.vsock)
+        status = open_vsock(vm, err);
     loop_unlock(vm->loop);
     return status;
 }
@@ -93,6 +123,8 @@ int vm_start_nets(struct vm *vm, struct error *err)
     loop_lock(vm->loop);
     for (unsigned n = 0; n < vm->nets && !status; n++)
         status = net_start(vm->net[n].net, err);
+    if (!status && vm->vsock)
+        status = net_start(vm->vsock, err);
     loop_unlock(vm->loop);
     return status;
 }
@@ -103,5 +135,7 @@ void vm_close_nets(struct vm *vm)
     for (unsigned n = 0; n < vm->nets; n++)
         net_destroy(vm->net[n].net);
     vm->nets = 0;
+    net_destroy(vm->vsock);
+    vm->vsock = NULL;
     loop_unlock(vm->loop);
 }

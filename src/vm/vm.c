@@ -87,6 +87,8 @@ static int open_machine(struct vm *vm, struct error *err)
         .rng = cfg->rng,
         .balloon = cfg->balloon,
         .virtio_mmio = cfg->virtio_mmio,
+        .vsock = vm->vsock,
+        .vsock_cid = vm->vsock_cid,
         .serial = vm->serial,
         .console = vm->debugcon,
         .no_firmware_log = !cfg->debugcon,

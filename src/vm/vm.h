@@ -63,6 +63,7 @@ struct vm_config {
     const char *kernel, *initramfs, *cmdline, *firmware;
     struct vm_list disk; /* see vm_disk_check */
     struct vm_list net;  /* see vm_net_check; none given: nat for a guest that was given */
+    const char *vsock;   /* see vm_vsock_check; NULL: none */
     struct vm_list port; /* virtio consoles, as `serial` */
     const char *serial;  /* as char_open takes it (backend/char/open.h) */
     const char
@@ -93,6 +94,9 @@ int vm_disk_check(const char *who, const char *spec, struct error *err) MUST_CHE
 
 /* A network, as backend/net/spec.h has it. Refuses bad text with a message; nothing is opened. */
 int vm_net_check(const char *who, const char *spec, struct error *err) MUST_CHECK;
+
+/* A vsock, as backend/vsock/vsock.h has it. */
+int vm_vsock_check(const char *who, const char *spec, struct error *err) MUST_CHECK;
 
 /* Runs the machine until it ends; once. */
 int vm_run(struct vm *vm, struct vm_end *end, struct error *err) MUST_CHECK;

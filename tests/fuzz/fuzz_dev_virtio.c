@@ -15,6 +15,7 @@
 #include "dev/virtio/mmio.h"
 #include "dev/virtio/net.h"
 #include "dev/virtio/rng.h"
+#include "dev/virtio/vsock.h"
 
 #define QUEUES    6
 #define KIND_MASK 7
@@ -49,6 +50,7 @@ static struct virtio_device *device_make(struct rig *r, u8 kind)
     struct virtio_blk_config blk = {.block = &r->block, .queues = 3, .serial = "fuzz"};
     struct virtio_console_config console = {.chr = {&r->cd[0], &r->cd[1]}, .ports = 2};
     struct virtio_net_config net = {.net = &r->net, .mac = {2, 0, 0, 0, 0, 1}};
+    const struct virtio_vsock_config vsock = {.net = &r->net, .cid = 3};
     r->net.room = r->net.can = kind >> 3 & FRAME_CAN_ALL;
     switch (kind & KIND_MASK) {
     case 0:
@@ -57,10 +59,11 @@ static struct virtio_device *device_make(struct rig *r, u8 kind)
         return virtio_blk_create(&host, &blk, NULL);
     case 2:
         return virtio_console_create(&host, &console, NULL);
+    case 7:
+        return virtio_vsock_create(&host, &vsock, NULL);
     case 3:
     case 5:
     case 6:
-    case 7:
         return virtio_net_create(&host, &net, NULL);
     default:
         return virtio_balloon_create(&host, NULL);

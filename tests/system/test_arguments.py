@@ -102,6 +102,11 @@ BAD = [
     (['run', '--net', 'switch:/nonexistent/x'], '--net switch:/nonexistent/x'),
     (['run', '--net', 'switch:/etc/passwd'], 'that of a switch'),
     (['run', *['--net', 'nat'] * 9], 'at most 8'),
+    (['run', '--vsock', ''], '--vsock'),
+    (['run', '--vsock', '/tmp/x,cid=2'], 'cid=3 to'),
+    (['run', '--vsock', '/tmp/x,colour=red'], 'cid=3 to'),
+    (['run', '--vsock', '/nonexistent/x'], '--vsock /nonexistent/x'),
+    (['run', '--vsock', '/etc/passwd'], 'a path that is free'),
     (['run', '--balloon', 'red'], 'on or off'),
     (['run', '--kernel', '/non\nexistent'], '--kernel /non?existent'),
 ]

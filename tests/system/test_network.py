@@ -3,15 +3,18 @@
 
     test_network.py BUILD CPUS MEBIBYTES [WORD...]     behind the host's addresses: DHCP, ping, a file both ways, ports that lead in
     test_network.py BUILD pair                         two machines on a switch
+    test_network.py BUILD tap                          a tap device, in a network namespace of its own
     test_network.py BUILD ends                         a NAT process that dies, a port that is taken, what is left behind
 
 WORDs go to --net nat. All servers are on 127.0.0.1, at ports that the host chooses; nothing else is talked to.
 """
+import fcntl
 import hashlib
 import http.server
 import os
 import re
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -23,6 +26,9 @@ from harness import GUEST, Running, check, finish, need_guest, ring3, run_comman
 
 SECONDS = 400  # a host with two cores may be busy
 MAC = '52:54:00:12:34:56'
+HOST = '192.168.78.1'  # on the tap
+TUNSETIFF, TUNSETPERSIST, SIOCSIFFLAGS, SIOCSIFADDR = 0x400454ca, 0x400454cb, 0x8914, 0x8916
+IFF_TAP, IFF_NO_PI, IFF_VNET_HDR, IFF_UP = 0x0002, 0x1000, 0x4000, 0x1
 EXPECTED = [
     r'fail to add MMCONFIG information',  # as in boot_linux.py
     r'hrtimer: interrupt took',  # a slow engine on a busy host
@@ -48,7 +54,7 @@ def free_port():
         return s.getsockname()[1]
 
 
-def serve_file(data):
+def serve_file(data, address='127.0.0.1'):
     """By HTTP; the port."""
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -60,14 +66,14 @@ def serve_file(data):
         def log_message(self, *_):
             pass
 
-    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+    server = http.server.ThreadingHTTPServer((address, 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server.server_address[1]
 
 
-def serve_sums():
+def serve_sums(address='127.0.0.1'):
     """Takes bytes until their end, and answers with their sum; the port."""
-    listener = socket.create_server(('127.0.0.1', 0))
+    listener = socket.create_server((address, 0))
 
     def one(connection):
         digest = hashlib.sha256()
@@ -159,6 +165,49 @@ def children(name):
     return found
 
 
+def interface_call(number, name, data):
+    with socket.socket() as s:
+        fcntl.ioctl(s, number, struct.pack('16s24s', name.encode(), data))
+
+
+def make_tap(name, address):
+    """One that stays when it is closed, up and with an address."""
+    tun = os.open('/dev/net/tun', os.O_RDWR)
+    fcntl.ioctl(tun, TUNSETIFF, struct.pack('16sH22x', name.encode(), IFF_TAP | IFF_NO_PI | IFF_VNET_HDR))
+    fcntl.ioctl(tun, TUNSETPERSIST, 1)
+    os.close(tun)
+    interface_call(SIOCSIFADDR, name, struct.pack('HH4s', socket.AF_INET, 0, socket.inet_aton(address)))
+    interface_call(SIOCSIFFLAGS, name, struct.pack('H', IFF_UP))
+
+
+def tap_run(name, net, **more):
+    data = os.urandom(8 << 20)
+    words = f'net.port={serve_file(data, HOST)} net.back={serve_sums(HOST)} net.sum={hashlib.sha256(data).hexdigest()}'
+    machine = Running(*command('network-tap', words, '--net', net), **more)
+    status, log, err = end_of(machine, SECONDS)
+    check(f'{name}: the guest powered off', status == 0, f'status {status}, {err}')
+    if not check(f'{name}: the guest passed', 'TEST network-tap PASSED' in log):
+        print(log, err)
+    check(f'{name}: the kernel has no warning', not warnings(log), '\n'.join(warnings(log)))
+
+
+def check_tap():
+    """Inside the namespace."""
+    make_tap('tap0', HOST)
+    tap_run('by name', 'tap:tap0')
+    tun = os.open('/dev/net/tun', os.O_RDWR)
+    fcntl.ioctl(tun, TUNSETIFF, struct.pack('16sH22x', b'tap0', IFF_TAP | IFF_NO_PI))
+    os.set_inheritable(tun, True)
+    tap_run('by descriptor, without offloads', f'tap:fd={tun}', pass_fds=[tun])
+
+
+def check_tap_outside():
+    able = subprocess.run(['unshare', '-rn', 'test', '-w', '/dev/net/tun'], stderr=subprocess.DEVNULL, check=False).returncode == 0
+    if not able:
+        skip('no network namespace, or no right to /dev/net/tun')
+    sys.exit(subprocess.run(['unshare', '-rn', sys.executable, __file__, sys.argv[1], 'tap-inside'], check=False).returncode)
+
+
 def check_ends():
     with socket.create_server(('127.0.0.1', 0)) as taken:
         port = taken.getsockname()[1]
@@ -206,6 +255,10 @@ def check_ends():
 def main():
     if sys.argv[2] == 'pair':
         check_pair()
+    elif sys.argv[2] == 'tap':
+        check_tap_outside()
+    elif sys.argv[2] == 'tap-inside':
+        check_tap()
     elif sys.argv[2] == 'ends':
         check_ends()
     else:

@@ -194,7 +194,7 @@ static void send_tcp(struct client *c, u8 flags, const void *data, size_t len, u
 
 static int ready_status(struct client *c, char *text, size_t size)
 {
-    struct nat_ready ready;
+    struct child_ready ready;
     struct pollfd p = {.fd = c->fd, .events = POLLIN};
     assert_int_equal(poll(&p, 1, PATIENT), 1);
     assert_int_equal(read(c->fd, &ready, sizeof(ready)), sizeof(ready));

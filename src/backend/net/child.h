@@ -17,6 +17,12 @@ enum child_confine { CHILD_FREE, CHILD_TRY, CHILD_MUST };
  */
 bool child_begin(const char *name, const int *keep, unsigned count) MUST_CHECK;
 
+/* The first message of a child. `text`: what is wrong; with status 0, nothing. */
+struct child_ready {
+    i32 status;
+    char text[400];
+};
+
 /* A pair of sockets that carries whole frames, of the longest kind several of them. 0 or a negative errno value. */
 int child_sockets(int pair[2]) MUST_CHECK;
 

@@ -11,8 +11,8 @@
 
 #include "base/types.h"
 
-/* The longest IP packet, with an Ethernet header and two VLAN tags. */
-#define FRAME_MAX      (65535u + 22)
+/* The longest IP packet with an Ethernet header and two VLAN tags, and what virtio-vsock sends at once (vsock.h). */
+#define FRAME_MAX      (65536u + 44)
 #define FRAME_ETHERNET 14u /* the shortest header, and so the shortest frame */
 #define FRAME_MAC      6u
 

@@ -21,10 +21,4 @@ int switch_open(const char *who, const char *path, enum child_confine confine, s
 int nat_open(const char *who, const struct net_spec *spec, enum child_confine confine, pid_t *child,
              struct error *err) MUST_CHECK;
 
-/* The first message of the process. `text`: what is wrong; with status 0, nothing. */
-struct nat_ready {
-    i32 status;
-    char text[400];
-};
-
 #endif

@@ -4,7 +4,7 @@
  * of a guest, a sandbox that lets it use sockets of the internet and nothing else, and no file but the list of name
  * servers. It ends when the monitor closes its end of the socket.
  *
- * Messages both ways are frames with a struct frame_header; the first one that it sends is a struct nat_ready. Its
+ * Messages both ways are frames with a struct frame_header; the first one that it sends is a struct child_ready. Its
  * socket blocks: while the guest takes nothing, nothing is read from the host.
  *
  * Speed is the size of segments. What the guest sends comes whole (slirp takes IP packets of any size). For the other
@@ -364,7 +364,7 @@ static void nat_run(struct nat *n)
 static _Noreturn void nat_refuse(int status, const char *fmt, ...) PRINTF_LIKE(2, 3);
 static _Noreturn void nat_refuse(int status, const char *fmt, ...)
 {
-    struct nat_ready ready = {.status = status};
+    struct child_ready ready = {.status = status};
     va_list args;
 
     va_start(args, fmt);
@@ -416,7 +416,7 @@ static void forwards_make(struct nat *n)
 
 static _Noreturn void nat_main(const struct net_spec *spec, int monitor, int servers, enum child_confine confine)
 {
-    static const struct nat_ready ready = {0};
+    static const struct child_ready ready = {0};
     struct error why = {0};
     struct nat *n = calloc(1, sizeof(*n));
     const int keep[] = {monitor, servers};

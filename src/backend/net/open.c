@@ -76,14 +76,14 @@ int net_open(const struct net_host *host, const char *who, const struct net_spec
 static int child_wait(struct net *n, struct error *err)
 {
     struct pollfd p = {.fd = link_fd(n), .events = POLLIN};
-    struct nat_ready ready;
+    struct child_ready ready;
     ssize_t got = -1;
 
     while (poll(&p, 1, -1) < 0 && errno == EINTR)
         ;
     got = read(p.fd, &ready, sizeof(ready));
     if (got != sizeof(ready))
-        return error_set(err, -EPIPE, "%s: the NAT process ended before it was ready", link_who(n));
+        return error_set(err, -EPIPE, "%s: its process ended before it was ready", link_who(n));
     ready.text[sizeof(ready.text) - 1] = '\0';
     return ready.status ? error_set(err, ready.status, "%s: %s", link_who(n), ready.text) : 0;
 }

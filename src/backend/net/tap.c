@@ -64,8 +64,9 @@ int tap_open(const char *who, const struct net_spec *spec, bool *header, unsigne
         return tap_refuse(who, fd, "the device was opened without IFF_NO_PI", "open it with that flag", err);
     }
     *header = r.ifr_flags & IFF_VNET_HDR && ioctl(fd, TUNSETVNETHDRSZ, &size) == 0;
-    *can = 0;
-    if (*header && ioctl(fd, TUNSETOFFLOAD, TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN) == 0)
-        *can = FRAME_CAN_ALL;
+    /* What we send, the kernel completes in any case; this is what it may leave to us. A device remembers it. */
+    unsigned offloads = *header ? TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN : 0;
+    (void)ioctl(fd, TUNSETOFFLOAD, offloads);
+    *can = *header ? FRAME_CAN_ALL : 0;
     return fd;
 }
