@@ -1,6 +1,8 @@
 /*
- * The sandboxes of helpers (host/sandbox.h): a table for each, and the kernel ends a helper that does what is in no row
- * of its own. There is nobody who could read a message; the monitor notices.
+ * The sandboxes of helpers (host/sandbox.h): a table for each. A helper of our own that makes a call which is in no row
+ * of its table is ended by the kernel; there is nobody who could read a message, and the monitor notices. In the NAT
+ * process, where libraries of others run that may try this and that (glib, when it has something to say), such a call
+ * fails.
  *
  * The one file that the NAT process may read, libslirp opens by name again and again: that call is answered by a
  * handler that gives out a copy of a descriptor, and no file is ever opened.
@@ -138,11 +140,12 @@ static const struct {
     const struct rule *rules;
     size_t count;
     bool broker;
+    uint32_t otherwise;
 } helpers[] = {
-    [SANDBOX_NAT] = {nat, ARRAY_SIZE(nat), true},
-    [SANDBOX_SWITCH] = {hub, ARRAY_SIZE(hub), false},
-    [SANDBOX_VSOCK] = {vsock, ARRAY_SIZE(vsock), false},
-    [SANDBOX_FILE] = {NULL, 0, true},
+    [SANDBOX_NAT] = {nat, ARRAY_SIZE(nat), true, SCMP_ACT_ERRNO(EPERM)},
+    [SANDBOX_SWITCH] = {hub, ARRAY_SIZE(hub), false, SCMP_ACT_KILL_PROCESS},
+    [SANDBOX_VSOCK] = {vsock, ARRAY_SIZE(vsock), false, SCMP_ACT_KILL_PROCESS},
+    [SANDBOX_FILE] = {NULL, 0, true, SCMP_ACT_ALLOW},
 };
 
 static int add_rules(scmp_filter_ctx filter, const struct rule *rules, size_t count)
@@ -168,7 +171,7 @@ static int add_broker(scmp_filter_ctx filter, int file)
 
 int sandbox_enter_helper(enum sandbox_helper kind, int file, struct error *err)
 {
-    scmp_filter_ctx filter = seccomp_init(kind == SANDBOX_FILE ? SCMP_ACT_ALLOW : SCMP_ACT_KILL_PROCESS);
+    scmp_filter_ctx filter = seccomp_init(helpers[kind].otherwise);
 
     if (!filter)
         return error_set(err, -ENOMEM, "out of memory for the filter of system calls");

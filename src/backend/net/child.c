@@ -6,11 +6,15 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/types.h"
 
 #define FIRST  3
+#define NAP_NS 1000000
+#define NAPS   500
 #define BUFFER (1 << 20) /* asked for; the host may have a bound below that */
 
 static bool descriptors_keep(const int *keep, unsigned count)
@@ -46,6 +50,19 @@ bool child_begin(const char *name, const int *keep, unsigned count)
     (void)prctl(PR_SET_NAME, name);
     (void)setsid();
     return descriptors_keep(keep, count);
+}
+
+void child_end_with_parent(void)
+{
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+}
+
+void child_reap(pid_t child)
+{
+    const struct timespec nap = {.tv_nsec = NAP_NS};
+
+    for (unsigned n = 0; child && n < NAPS && waitpid(child, NULL, WNOHANG) == 0; n++)
+        (void)nanosleep(&nap, NULL);
 }
 
 int child_sockets(int pair[2])

@@ -5,6 +5,8 @@
 #ifndef BACKEND_NET_CHILD_H
 #define BACKEND_NET_CHILD_H
 
+#include <sys/types.h>
+
 #include "base/types.h"
 
 /* Is the process put into its sandbox (host/sandbox.h)? TRY: if the host can. */
@@ -16,6 +18,13 @@ enum child_confine { CHILD_FREE, CHILD_TRY, CHILD_MUST };
  * so on. False: the host would not.
  */
 bool child_begin(const char *name, const int *keep, unsigned count) MUST_CHECK;
+
+/* In a child that is forked once: the kernel ends it when the thread that forked it ends. */
+void child_end_with_parent(void);
+
+/* In the parent, when the child's descriptor was closed: waits for its end, but not for one that goes on against the
+ * rules, which cannot outlive us. 0 is no child. */
+void child_reap(pid_t child);
 
 /* The first message of a child. `text`: what is wrong; with status 0, nothing. */
 struct child_ready {

@@ -7,9 +7,9 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include "backend/net/child.h"
 #include "event/door.h"
 #include "event/loop.h"
 
@@ -185,8 +185,7 @@ struct net *link_create(const struct link_config *cfg)
     if (!n || !n->who) {
         free(n);
         (void)close(cfg->fd);
-        if (cfg->child)
-            (void)waitpid(cfg->child, NULL, 0);
+        child_reap(cfg->child);
         return NULL;
     }
     n->cfg = *cfg;
@@ -194,15 +193,13 @@ struct net *link_create(const struct link_config *cfg)
     return n;
 }
 
-/* A child ends when its descriptor is closed. */
 void net_destroy(struct net *n)
 {
     if (!n)
         return;
     watch_remove(&n->watch);
     (void)close(n->cfg.fd);
-    if (n->cfg.child)
-        (void)waitpid(n->cfg.child, NULL, 0);
+    child_reap(n->cfg.child);
     free(n->who);
     free(n);
 }

@@ -23,7 +23,6 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "backend/net/child.h"
@@ -421,6 +420,7 @@ static _Noreturn void nat_main(const struct net_spec *spec, int monitor, int ser
     struct nat *n = calloc(1, sizeof(*n));
     const int keep[] = {monitor, servers};
 
+    child_end_with_parent();
     if (!child_begin("ring3-nat", keep, 2))
         _exit(1);
     if (n) {
@@ -487,7 +487,6 @@ int nat_open(const char *who, const struct net_spec *spec, enum child_confine co
         return pair[0];
     }
     (void)close(pair[0]);
-    if (pid > 0)
-        (void)waitpid(pid, NULL, 0);
+    child_reap(pid > 0 ? pid : 0);
     return error_set(err, status, "%s: cannot make the NAT process: %s", who, strerror(-status));
 }

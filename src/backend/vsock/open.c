@@ -6,7 +6,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "backend/net/child.h"
@@ -103,6 +102,7 @@ static _Noreturn void vsock_main(const struct vsock_spec *spec, int monitor, int
     struct error why = {0};
     const int keep[] = {monitor, listener};
 
+    child_end_with_parent();
     if (!child_begin("ring3-vsock", keep, 2))
         _exit(1);
     if (confine && sandbox_enter_helper(SANDBOX_VSOCK, -1, &why) && confine == CHILD_MUST) {
@@ -132,8 +132,7 @@ static int process_start(const struct vsock_spec *spec, int listener, enum child
         return pair[0];
     }
     (void)close(pair[0]);
-    if (pid > 0)
-        (void)waitpid(pid, NULL, 0);
+    child_reap(pid > 0 ? pid : 0);
     return status;
 }
 
