@@ -57,6 +57,7 @@ struct vm_disk {
 /* One of cfg.net that leads somewhere. */
 struct vm_net {
     struct net *net;
+    const char *spec;
     u8 mac[MACHINE_MAC];
     u16 mtu;
     bool packed;

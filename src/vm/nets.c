@@ -58,7 +58,7 @@ static struct net_host host_of(const struct vm *vm)
     return (struct net_host){.loop = vm->loop, .log = vm->cfg.log, .confine = confine_of(vm->cfg.sandbox)};
 }
 
-static int open_one(struct vm *vm, const char *who, const struct net_spec *spec, struct error *err)
+static int open_one(struct vm *vm, const char *who, const char *text, const struct net_spec *spec, struct error *err)
 {
     const struct net_host host = host_of(vm);
     struct vm_net *net = &vm->net[vm->nets];
@@ -70,6 +70,7 @@ static int open_one(struct vm *vm, const char *who, const struct net_spec *spec,
     if (status)
         return status;
     mac_choose(vm, spec, net->mac);
+    net->spec = text;
     net->mtu = spec->mtu;
     net->packed = spec->packed;
     vm->nets++;
@@ -83,7 +84,7 @@ static int open_spec(struct vm *vm, const char *text, struct error *err)
     snprintf(who, sizeof(who), "--net %s", text);
     int status = net_spec_parse(who, text, &spec, err);
     if (!status)
-        status = open_one(vm, who, &spec, err);
+        status = open_one(vm, who, text, &spec, err);
     net_spec_free(&spec);
     return status;
 }
@@ -104,11 +105,12 @@ static int open_vsock(struct vm *vm, struct error *err)
 
 int vm_open_nets(struct vm *vm, struct error *err)
 {
+    static const char preset[] = "nat";
     const struct vm_list *list = &vm->cfg.net;
     int status = 0;
     loop_lock(vm->loop);
     if (!list->count && (vm->cfg.kernel || vm->cfg.firmware))
-        status = open_spec(vm, "nat", err);
+        status = open_spec(vm, preset, err);
     for (unsigned n = 0; n < list->count && !status; n++)
         status = open_spec(vm, list->item[n], err);
     if (!status && vm->cfg.vsock)
@@ -127,6 +129,31 @@ int vm_start_nets(struct vm *vm, struct error *err)
         status = net_start(vm->vsock, err);
     loop_unlock(vm->loop);
     return status;
+}
+
+static void show_one(const struct net *net, const char *what, const char *spec, void (*line)(void *, const char *),
+                     void *opaque)
+{
+    struct net_counts c = net_counts(net);
+    char text[400];
+    snprintf(text, sizeof(text), "%s, %s: link %s, sent %llu frames, %llu KiB, received %llu frames, %llu KiB", what,
+             spec, net_is_up(net) ? "up" : "down", (unsigned long long)c.sent, (unsigned long long)(c.sent_bytes >> 10),
+             (unsigned long long)c.received, (unsigned long long)(c.received_bytes >> 10));
+    line(opaque, text);
+}
+
+void vm_show_nets(struct vm *vm, void (*line)(void *opaque, const char *text), void *opaque)
+{
+    loop_lock(vm->loop);
+    for (unsigned n = 0; n < vm->nets; n++) {
+        const u8 *m = vm->net[n].mac;
+        char mac[24];
+        snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5]);
+        show_one(vm->net[n].net, mac, vm->net[n].spec, line, opaque);
+    }
+    if (vm->vsock)
+        show_one(vm->vsock, "vsock", vm->cfg.vsock, line, opaque);
+    loop_unlock(vm->loop);
 }
 
 void vm_close_nets(struct vm *vm)

@@ -98,6 +98,9 @@ int vm_net_check(const char *who, const char *spec, struct error *err) MUST_CHEC
 /* A vsock, as backend/vsock/vsock.h has it. */
 int vm_vsock_check(const char *who, const char *spec, struct error *err) MUST_CHECK;
 
+/* A line for each network and the vsock: which card it is, where it leads, what went through. */
+void vm_show_nets(struct vm *vm, void (*line)(void *opaque, const char *text), void *opaque);
+
 /* Runs the machine until it ends; once. */
 int vm_run(struct vm *vm, struct vm_end *end, struct error *err) MUST_CHECK;
 

@@ -35,6 +35,8 @@ bool net_is_up(const struct net *n)
 
 bool net_send(struct net *n, const struct frame_header *h, const struct iovec *iov, unsigned iovs)
 {
+    if (n->down)
+        return true;
     if (!n->room)
         return false;
     n->room--;

@@ -311,6 +311,23 @@ static void test_transmit_cut(void **state)
     teardown(f);
 }
 
+/* What waited for room goes nowhere when the other end is gone, and does not wait for ever. */
+static void test_gone(void **state)
+{
+    struct fixture *f = setup(HOST);
+    f->net.room = 0;
+    fill(f->frame, 100);
+    send(f, &(struct frame_header){0}, f->frame, 100, 1);
+    send(f, &(struct frame_header){0}, f->frame, 100, 1);
+    assert_int_equal(get_u16(f->d.ram + f->q[TX].used + 2), 0);
+    loop_lock(f->d.loop);
+    f->net.down = true;
+    f->net.rx.link(f->net.rx.opaque);
+    loop_unlock(f->d.loop);
+    assert_int_equal(get_u16(f->d.ram + f->q[TX].used + 2), 2);
+    teardown(f);
+}
+
 /* What makes no sense is not sent, and hurts nobody. */
 static void test_lies(void **state)
 {
@@ -462,8 +479,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_config),      cmocka_unit_test(test_both_ways),    cmocka_unit_test(test_merged),
         cmocka_unit_test(test_receive_cut), cmocka_unit_test(test_transmit_cut), cmocka_unit_test(test_lies),
-        cmocka_unit_test(test_filter),      cmocka_unit_test(test_bad_commands), cmocka_unit_test(test_state),
-        cmocka_unit_test(test_no_driver),
+        cmocka_unit_test(test_gone),        cmocka_unit_test(test_filter),       cmocka_unit_test(test_bad_commands),
+        cmocka_unit_test(test_state),       cmocka_unit_test(test_no_driver),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -83,8 +83,10 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
     e.c->state = script_take(&s, 1) & 1 ? CONNECTION_OPEN : CONNECTION_ASKED;
     e.c->peer_alloc = (u32)script_value(&s);
     while (script_more(&s) && e.c->state != CONNECTION_ENDED) {
+        if (e.c->state == CONNECTION_DRAINING && !e.c->used)
+            abort();
         u8 op = (u8)script_take(&s, 1);
-        if (op % 3 == 0)
+        if (op % 3 == 0 && e.c->state != CONNECTION_DRAINING)
             packet_step(&e, &host, &s);
         else if (op % 3 == 1)
             program_step(&pair[1], &s);

@@ -331,6 +331,40 @@ static void test_dns(void **state)
     end(c);
 }
 
+/* A datagram that is longer than the guest's network comes in fragments. */
+static void test_fragments(void **state)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct pollfd p = {.fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), .events = POLLIN};
+    socklen_t size = sizeof(a);
+    u8 data[8000], got[9000], seen = 0;
+    assert_int_equal(bind(p.fd, (struct sockaddr *)&a, size), 0);
+    assert_int_equal(getsockname(p.fd, (struct sockaddr *)&a, &size), 0);
+    struct client *c = begin_ready("nat");
+    send_udp(c, GUEST, 4000, GATEWAY, ntohs(a.sin_port), "question", 8);
+    assert_int_equal(poll(&p, 1, PATIENT), 1);
+    assert_int_equal(recvfrom(p.fd, data, sizeof(data), 0, (struct sockaddr *)&a, &size), 8);
+    for (size_t i = 0; i < sizeof(data); i++)
+        data[i] = (u8)(i * 11 + (i >> 8));
+    assert_int_equal(sendto(p.fd, data, sizeof(data), 0, (struct sockaddr *)&a, size), sizeof(data));
+    for (size_t done = 0; done < 8 + sizeof(data);) {
+        assert_true(take_ip(c, FRAME_UDP, 0));
+        u16 bits = be16(c->frame + IP + 6);
+        size_t some = be16(c->frame + IP + 2) - 20u;
+        assert_true(c->len <= 1514);
+        assert_int_equal(frame_sum(c->frame + IP, 20, 0), 0xffff);
+        assert_int_equal((bits & 0x1fff) * 8, done);
+        memcpy(got + done, c->frame + L4, some);
+        done += some;
+        assert_int_equal(!(bits & 0x2000), done == 8 + sizeof(data));
+        seen++;
+    }
+    assert_int_equal(seen, 6);
+    assert_memory_equal(got + 8, data, sizeof(data));
+    (void)close(p.fd);
+    end(c);
+}
+
 static void expect_flags(struct client *c, u8 flags)
 {
     assert_true(take_ip(c, FRAME_TCP, c->peer));
@@ -524,9 +558,10 @@ static void test_rubbish(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_dhcp),           cmocka_unit_test(test_ping),           cmocka_unit_test(test_dns),
-        cmocka_unit_test(test_small_segments), cmocka_unit_test(test_large_segments), cmocka_unit_test(test_hostfwd),
-        cmocka_unit_test(test_taken_port),     cmocka_unit_test(test_restrict),       cmocka_unit_test(test_rubbish),
+        cmocka_unit_test(test_dhcp),      cmocka_unit_test(test_ping),           cmocka_unit_test(test_dns),
+        cmocka_unit_test(test_fragments), cmocka_unit_test(test_small_segments), cmocka_unit_test(test_large_segments),
+        cmocka_unit_test(test_hostfwd),   cmocka_unit_test(test_taken_port),     cmocka_unit_test(test_restrict),
+        cmocka_unit_test(test_rubbish),
     };
     if (argc == 2 && strcmp(argv[1], "confined") == 0)
         confine = CHILD_MUST;

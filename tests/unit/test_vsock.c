@@ -243,6 +243,55 @@ static void test_credit_of_host(void **state)
     end(r);
 }
 
+/* The machine is gone; what the guest sent is not. */
+static void test_last_words(void **state)
+{
+    static u8 block[32768], got[32768];
+    struct rig *r = begin();
+    int fd = open_to_host(r, 1000, PLENTY), idle = open_to_host(r, 1001, PLENTY);
+    for (unsigned n = 0; n < 10; n++)
+        give(r, header(VSOCK_RW, 1000, 10), block, sizeof(block));
+    assert_int_equal(shutdown(r->monitor, SHUT_WR), 0);
+    assert_int_equal(read(idle, got, 1), 0);
+    for (unsigned n = 0; n < 10; n++)
+        read_all(fd, got, sizeof(got));
+    assert_int_equal(read(fd, got, 1), 0);
+    (void)close(fd);
+    (void)close(idle);
+    end(r);
+}
+
+/* The guest has said all and is gone; the program of the host reads later. */
+static void test_slow_reader(void **state)
+{
+    static u8 block[32768], got[32768];
+    struct rig *r = begin();
+    int fd = open_to_host(r, 1000, PLENTY);
+    unsigned blocks = 10; /* more than the socket takes at once */
+    for (unsigned n = 0; n < blocks; n++) {
+        memset(block, (int)n + 1, sizeof(block));
+        give(r, header(VSOCK_RW, 1000, 10), block, sizeof(block));
+        while (take(r, 0))
+            assert_int_equal(r->h.op, VSOCK_CREDIT_UPDATE);
+    }
+    struct vsock_header h = header(VSOCK_SHUTDOWN, 1000, 10);
+    h.flags = VSOCK_NO_SEND | VSOCK_NO_RECEIVE;
+    give(r, h, NULL, 0);
+    give(r, header(VSOCK_RST, 1000, 10), NULL, 0);
+    while (take(r, 100))
+        assert_int_equal(r->h.op, VSOCK_CREDIT_UPDATE);
+    int other = open_to_host(r, 1000, PLENTY); /* the port is free again */
+    for (unsigned n = 0; n < blocks; n++) {
+        read_all(fd, got, sizeof(got));
+        memset(block, (int)n + 1, sizeof(block));
+        assert_memory_equal(got, block, sizeof(got));
+    }
+    assert_int_equal(read(fd, got, 1), 0);
+    (void)close(fd);
+    (void)close(other);
+    end(r);
+}
+
 static int dial(struct rig *r, const char *text)
 {
     struct sockaddr_un a = {.sun_family = AF_UNIX};
@@ -385,7 +434,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_guest_connects), cmocka_unit_test(test_credit_of_guest),
-        cmocka_unit_test(test_credit_of_host), cmocka_unit_test(test_host_connects),
+        cmocka_unit_test(test_credit_of_host), cmocka_unit_test(test_slow_reader),
+        cmocka_unit_test(test_last_words),     cmocka_unit_test(test_host_connects),
         cmocka_unit_test(test_bad_greetings),  cmocka_unit_test(test_refused),
         cmocka_unit_test(test_reset),          cmocka_unit_test(test_spec),
     };

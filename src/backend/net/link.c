@@ -22,6 +22,7 @@ struct net {
     struct watch watch;
     bool up, blocked;
     size_t held;
+    struct net_counts counts;
     struct frame_header header;
     u8 frame[FRAME_MAX];
 };
@@ -75,6 +76,8 @@ static bool frame_read(struct net *n)
     if (!skip)
         n->header = (struct frame_header){0};
     n->held = (size_t)got > skip ? (size_t)got - skip : 0;
+    n->counts.received++;
+    n->counts.received_bytes += n->held;
     (void)door_input(n->cfg.loop, n->frame, n->held);
     return true;
 }
@@ -115,6 +118,8 @@ bool net_send(struct net *n, const struct frame_header *h, const struct iovec *i
         done = writev(n->cfg.fd, n->cfg.header ? all : all + 1, (int)(n->cfg.header ? iovs + 1 : iovs));
     while (done < 0 && errno == EINTR);
     n->blocked = done < 0 && (errno == EAGAIN || errno == ENOBUFS);
+    n->counts.sent += done > 0;
+    n->counts.sent_bytes += done > 0 ? (u64)done - (n->cfg.header ? sizeof(copy) : 0) : 0;
     events_set(n);
     return !n->blocked;
 }
@@ -143,6 +148,11 @@ void net_attach(struct net *n, const struct net_receiver *r)
     n->rx = r ? *r : (struct net_receiver){0};
     n->held = 0;
     events_set(n);
+}
+
+struct net_counts net_counts(const struct net *n)
+{
+    return n->counts;
 }
 
 unsigned net_can(const struct net *n)

@@ -44,7 +44,8 @@
 
 enum { MONITOR = 3, SERVERS = 4 };
 enum { HOST_AT = 2, SERVER_AT = 3, LEASE_AT = 15 }; /* in the network */
-enum { IPV4_FROM = 12, IPV6_FROM = 8 };
+enum { IPV4_LENGTH = 2, IPV4_FRAGMENT = 6, IPV4_SUM = 10, IPV4_FROM = 12, IPV4_HEADER_MAX = 60, IPV6_FROM = 8 };
+enum { FRAGMENT_BITS = 0x3fff, MORE_FRAGMENTS = 0x2000 };
 enum { TCP_FLAGS = 13, TCP_SUM = 16, TCP_OPTIONS = 20, TCP_SYN = 2 };
 enum { OPTION_END = 0, OPTION_NOP = 1, OPTION_MSS = 2, OPTION_MSS_SIZE = 4 };
 
@@ -98,10 +99,15 @@ static void flow_note(struct nat *n, u32 hash, u16 mss)
     n->flow[hash % FLOWS].mss = mss < MSS_MIN ? MSS_MIN : mss;
 }
 
+static unsigned mtu_of(const struct nat *n)
+{
+    return n->spec->mtu ? n->spec->mtu : MTU_PRESET;
+}
+
 /* The payload that a segment to the guest may have: what its network takes, and what it asked for. */
 static unsigned segment_size(const struct nat *n, const u8 *frame, const struct frame_layout *l)
 {
-    unsigned mtu = n->spec->mtu ? n->spec->mtu : MTU_PRESET, headers = l->payload - l->l3;
+    unsigned mtu = mtu_of(n), headers = l->payload - l->l3;
     unsigned size = headers + MSS_MIN < mtu ? mtu - headers : MSS_MIN;
     u32 hash = flow_hash(frame, l, false);
     unsigned mss = n->flow[hash % FLOWS].mss;
@@ -132,6 +138,44 @@ static struct frame_header header_for(const struct nat *n, u8 *frame, size_t len
     return h;
 }
 
+static void frame_send(struct nat *n, struct frame_header h, u8 *frame, size_t len)
+{
+    const struct iovec iov[2] = {{&h, sizeof(h)}, {frame, len}};
+    ssize_t done;
+
+    do
+        done = writev(MONITOR, iov, 2);
+    while (done < 0 && (errno == EINTR || errno == ENOBUFS));
+    n->ended |= done < 0;
+}
+
+/* slirp leaves what is no TCP as long as it came. */
+static bool is_long_datagram(const struct nat *n, const u8 *frame, size_t len, struct frame_layout *l)
+{
+    return frame_parse(frame, len, l) && l->version == 4 && l->protocol != FRAME_TCP && l->end - l->l3 > mtu_of(n) &&
+           !(get_u16(frame + l->l3 + IPV4_FRAGMENT) & htons(FRAGMENT_BITS));
+}
+
+/* RFC 791, 3.2. The header of each goes before its data, over what was sent before. */
+static void fragments_send(struct nat *n, u8 *frame, const struct frame_layout *l)
+{
+    u32 header = (frame[l->l3] & 15u) * 4, before = l->l3 + header, data = l->end - before;
+    u32 step = (mtu_of(n) - header) & ~7u;
+    u8 saved[FRAME_ETHERNET + 8 + IPV4_HEADER_MAX];
+
+    memcpy(saved, frame, before);
+    for (u32 done = 0; done < data; done += step) {
+        u32 some = data - done < step ? data - done : step;
+        u8 *piece = frame + done, *ip = piece + l->l3;
+        memcpy(piece, saved, before);
+        put_u16(ip + IPV4_LENGTH, htons((u16)(header + some)));
+        put_u16(ip + IPV4_FRAGMENT, htons((u16)(done / 8 | (done + some < data ? MORE_FRAGMENTS : 0))));
+        put_u16(ip + IPV4_SUM, 0);
+        put_u16(ip + IPV4_SUM, (u16)~frame_sum(ip, header, 0));
+        frame_send(n, (struct frame_header){0}, piece, before + some);
+    }
+}
+
 /* slirp says const, but the buffer is its own and is freed after this. */
 static ssize_t send_packet(const void *buf, size_t len, void *opaque)
 {
@@ -140,16 +184,14 @@ static ssize_t send_packet(const void *buf, size_t len, void *opaque)
         const void *in;
         u8 *out;
     } frame = {.in = buf};
-    ssize_t done;
+    struct frame_layout l;
 
     if (len > FRAME_MAX)
         return (ssize_t)len;
-    struct frame_header h = header_for(n, frame.out, len);
-    struct iovec iov[2] = {{&h, sizeof(h)}, {frame.out, len}};
-    do
-        done = writev(MONITOR, iov, 2);
-    while (done < 0 && (errno == EINTR || errno == ENOBUFS));
-    n->ended |= done < 0;
+    if (is_long_datagram(n, frame.out, len, &l))
+        fragments_send(n, frame.out, &l);
+    else
+        frame_send(n, header_for(n, frame.out, len), frame.out, len);
     return (ssize_t)len;
 }
 

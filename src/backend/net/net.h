@@ -26,7 +26,7 @@ struct net_receiver {
     bool (*receive)(void *opaque, const struct frame_header *h, u8 *frame, size_t len);
     /* For now, that was the last one. */
     void (*received)(void *opaque);
-    /* After net_send said no: it is worth another try. */
+    /* After net_send said no: it is worth another try. Not called any more when the other end is gone. */
     void (*writable)(void *opaque);
     /* The other end came, or is gone for good. */
     void (*link)(void *opaque);
@@ -46,6 +46,12 @@ bool net_is_up(const struct net *n);
  * taken, as the host has no room; `writable` follows. What cannot be sent at all is dropped, as on a wire.
  */
 bool net_send(struct net *n, const struct frame_header *h, const struct iovec *iov, unsigned iovs) MUST_CHECK;
+
+/* Since it was made: frames and their bytes, without headers of ours. */
+struct net_counts {
+    u64 sent, sent_bytes, received, received_bytes;
+};
+struct net_counts net_counts(const struct net *n);
 
 void net_destroy(struct net *n);
 

@@ -13,7 +13,7 @@
 #define PREFIX_MIN     8
 #define PREFIX_MAX     27 /* room for the gateway, the name server and a lease */
 #define GUEST_FIRST    15 /* of the network: the address that the first lease has */
-#define MTU_MIN        68
+#define MTU_MIN        68 /* the least that IP has */
 #define MTU_MAX        65521
 
 /* A decimal number in [least, most] that ends at `end`. */

@@ -61,9 +61,16 @@ void connection_send(struct connection *c, const struct connection_host *host, u
     packet_send(c, host, op, flags, NULL, 0);
 }
 
+void connection_abandon(struct connection *c)
+{
+    c->state = c->used && c->guest_sends_none ? CONNECTION_DRAINING : CONNECTION_ENDED;
+    c->deadline = 0;
+}
+
 static void reset(struct connection *c, const struct connection_host *host)
 {
-    connection_send(c, host, VSOCK_RST, 0);
+    if (c->state != CONNECTION_DRAINING)
+        connection_send(c, host, VSOCK_RST, 0);
     c->state = CONNECTION_ENDED;
 }
 
@@ -105,7 +112,9 @@ static void flush(struct connection *c, const struct connection_host *host)
     }
     if (c->guest_sends_none && !c->used)
         (void)shutdown(c->fd, SHUT_WR);
-    if (c->forwarded - c->told >= UPDATE_AT)
+    if (c->state == CONNECTION_DRAINING)
+        c->state = c->used ? CONNECTION_DRAINING : CONNECTION_ENDED;
+    else if (c->forwarded - c->told >= UPDATE_AT)
         connection_send(c, host, VSOCK_CREDIT_UPDATE, 0);
 }
 
@@ -149,6 +158,7 @@ static void take_response(struct connection *c, const struct connection_host *ho
     int len = snprintf(text, sizeof(text), "OK %u\n", c->host_port);
 
     c->state = CONNECTION_OPEN;
+    c->deadline = 0;
     if (send(c->fd, text, (size_t)len, MSG_DONTWAIT | MSG_NOSIGNAL) != len)
         reset(c, host);
 }
@@ -160,7 +170,7 @@ void connection_packet(struct connection *c, const struct connection_host *host,
     c->peer_forwarded = h->fwd_cnt;
     c->asked_credit = false;
     if (h->op == VSOCK_RST) {
-        c->state = CONNECTION_ENDED;
+        connection_abandon(c);
     } else if (h->op == VSOCK_RESPONSE && c->state == CONNECTION_ASKED) {
         take_response(c, host);
     } else if (c->state != CONNECTION_OPEN) {
@@ -215,6 +225,8 @@ short connection_events(const struct connection *c)
 
     if (c->state == CONNECTION_GREETED)
         return POLLIN;
+    if (c->state == CONNECTION_DRAINING)
+        return POLLOUT;
     if (c->state != CONNECTION_OPEN)
         return 0;
     if (!c->host_ended && !c->guest_takes_none && (credit(c) || !c->asked_credit))

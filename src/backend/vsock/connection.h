@@ -15,7 +15,13 @@
 struct connection {
     u32 guest_port, host_port;
     int fd;
-    enum { CONNECTION_GREETED, CONNECTION_ASKED, CONNECTION_OPEN, CONNECTION_ENDED } state;
+    enum {
+        CONNECTION_GREETED, /* a program of the host has not yet said what it wants */
+        CONNECTION_ASKED,   /* the guest has not yet answered */
+        CONNECTION_OPEN,
+        CONNECTION_DRAINING, /* the guest has no more to do with it, but some of what it sent is still to be read */
+        CONNECTION_ENDED,
+    } state;
     u32 peer_alloc, peer_forwarded; /* as the guest last said */
     u32 sent;                       /* bytes to the guest */
     u32 forwarded, told;            /* bytes of the guest's that the socket took, and how many of that it knows */
@@ -40,6 +46,8 @@ void connection_send(struct connection *c, const struct connection_host *host, u
 /* A packet of the guest's for this connection. May end it. */
 void connection_packet(struct connection *c, const struct connection_host *host, const struct vsock_header *h,
                        const u8 *data);
+/* The guest's side is gone: what it sent before it ended in order is still delivered. */
+void connection_abandon(struct connection *c);
 /* The socket is ready for what connection_events wanted. */
 void connection_ready(struct connection *c, const struct connection_host *host, short revents);
 short connection_events(const struct connection *c);

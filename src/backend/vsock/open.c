@@ -102,7 +102,6 @@ static _Noreturn void vsock_main(const struct vsock_spec *spec, int monitor, int
     struct error why = {0};
     const int keep[] = {monitor, listener};
 
-    child_end_with_parent();
     if (!child_begin("ring3-vsock", keep, 2))
         _exit(1);
     if (confine && sandbox_enter_helper(SANDBOX_VSOCK, -1, &why) && confine == CHILD_MUST) {

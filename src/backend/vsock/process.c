@@ -19,6 +19,9 @@
 #define PORT_FIRST  0x40000000 /* of the host's side, for programs that come in */
 #define GREETING    32         /* bytes: "CONNECT 4294967295\n" is less */
 #define GREETING_MS 5000
+#define POLL_MS     1000
+#define LAST_MS     10000
+#define ANSWER_MS   10000 /* a guest that is busy may take its time */
 
 enum { SLOT_MONITOR, SLOT_LISTENER, SLOT_CONNECTIONS };
 
@@ -33,6 +36,11 @@ struct vsock {
     struct vsock_header header;
     u8 data[VSOCK_PAYLOAD];
 };
+
+static u64 now_ms(void)
+{
+    return host_clock_ns() / 1000000;
+}
 
 static void packet_out(void *opaque, struct vsock_header *h, const void *data, u32 len)
 {
@@ -51,12 +59,13 @@ static void packet_out(void *opaque, struct vsock_header *h, const void *data, u
     v->ended |= done < 0;
 }
 
+/* The connection that the packet is about; without one, a free place. */
 static struct connection **find_place(struct vsock *v, const struct vsock_header *h)
 {
     for (unsigned i = 0; i < CONNECTIONS; i++) {
         const struct connection *c = v->connection[i];
-        if (!h ? !c
-               : c && c->state != CONNECTION_GREETED && c->guest_port == h->src_port && c->host_port == h->dst_port)
+        bool known = c && (c->state == CONNECTION_ASKED || c->state == CONNECTION_OPEN);
+        if (!h ? !c : known && c->guest_port == h->src_port && c->host_port == h->dst_port)
             return &v->connection[i];
     }
     return NULL;
@@ -130,19 +139,19 @@ static void all_end(struct vsock *v)
 {
     for (unsigned i = 0; i < CONNECTIONS; i++)
         if (v->connection[i])
-            v->connection[i]->state = CONNECTION_ENDED;
+            connection_abandon(v->connection[i]);
 }
 
 static void sweep(struct vsock *v)
 {
-    u64 now = host_clock_ns() / 1000000;
+    u64 now = now_ms();
 
     for (unsigned i = 0; i < CONNECTIONS; i++) {
         struct connection *c = v->connection[i];
         if (c && c->state != CONNECTION_ENDED && c->deadline && c->deadline <= now) {
             if (c->state != CONNECTION_GREETED)
                 connection_send(c, &v->host, VSOCK_RST, 0);
-            c->state = CONNECTION_ENDED;
+            connection_abandon(c);
         }
         if (!c || c->state != CONNECTION_ENDED)
             continue;
@@ -185,7 +194,7 @@ static void host_accepts(struct vsock *v)
     }
     *place = connection_create(fd, 0, 0);
     if (*place)
-        (*place)->deadline = host_clock_ns() / 1000000 + GREETING_MS;
+        (*place)->deadline = now_ms() + GREETING_MS;
 }
 
 /* "CONNECT P\n" as it stands, of which no byte more is read; 0: not yet, negative: never. */
@@ -223,6 +232,7 @@ static void greeted(struct vsock *v, struct connection *c)
         return;
     c->host_port = PORT_FIRST + v->next_port++ % PORT_FIRST;
     c->state = CONNECTION_ASKED;
+    c->deadline = now_ms() + ANSWER_MS;
     connection_send(c, &v->host, VSOCK_REQUEST, 0);
 }
 
@@ -258,8 +268,29 @@ static void connections_run(struct vsock *v)
             greeted(v, c);
         else
             connection_ready(c, &v->host, revents);
-        if (c->state == CONNECTION_ASKED || c->state == CONNECTION_OPEN)
-            c->deadline = c->host_ended || c->guest_takes_none ? c->deadline : 0;
+    }
+}
+
+/* The machine is gone. What the guest sent before that still gets to the programs that read. */
+static void last_words(struct vsock *v)
+{
+    u64 end = now_ms() + LAST_MS;
+    bool some = true;
+
+    (void)close(v->listener);
+    v->monitor = v->listener = -1;
+    for (unsigned i = 0; i < CONNECTIONS; i++)
+        if (v->connection[i])
+            v->connection[i]->guest_sends_none = true;
+    all_end(v);
+    while (some && now_ms() < end) {
+        sweep(v);
+        poll_fill(v);
+        some = false;
+        for (unsigned i = 0; i < CONNECTIONS; i++)
+            some |= v->connection[i] != NULL;
+        if (some && poll(v->fd, SLOT_CONNECTIONS + CONNECTIONS, POLL_MS) > 0)
+            connections_run(v);
     }
 }
 
@@ -275,7 +306,7 @@ void vsock_serve(const struct vsock_spec *spec, int monitor, int listener)
     v->host = (struct connection_host){packet_out, v};
     while (!v->ended) {
         poll_fill(v);
-        int some = poll(v->fd, SLOT_CONNECTIONS + CONNECTIONS, has_deadline(v) ? 1000 : -1);
+        int some = poll(v->fd, SLOT_CONNECTIONS + CONNECTIONS, has_deadline(v) ? POLL_MS : -1);
         if (some > 0) {
             connections_run(v);
             if (v->fd[SLOT_LISTENER].revents)
@@ -285,7 +316,6 @@ void vsock_serve(const struct vsock_spec *spec, int monitor, int listener)
         }
         sweep(v);
     }
-    all_end(v);
-    sweep(v);
+    last_words(v);
     free(v);
 }

@@ -53,7 +53,8 @@ void vsock_spec_free(struct vsock_spec *s);
 int vsock_open(const struct net_host *host, const char *who, const struct vsock_spec *spec, struct net **out,
                struct error *err) MUST_CHECK;
 
-/* process.c. The descriptors become the process's own; returns when the monitor is gone. */
+/* process.c. The descriptors become the process's own; returns soon after the monitor is gone: when what the guest
+ * sent was read, or nobody reads it. */
 void vsock_serve(const struct vsock_spec *spec, int monitor, int listener);
 
 #endif

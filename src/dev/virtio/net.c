@@ -84,8 +84,7 @@ static bool piece_give(struct net_card *n, const struct net_pieces *p)
         chains_back(n, count);
         return true;
     }
-    if (!(net_control_can(n) & FRAME_CAN_CSUM))
-        h.flags = 0;
+    h.flags &= net_control_can(n) & FRAME_CAN_CSUM ? FRAME_NEEDS_CSUM | FRAME_DATA_VALID : 0;
     chains_fill(n, count, &h, p->piece, p->len);
     return true;
 }
@@ -220,6 +219,8 @@ static void net_link(void *opaque)
 
     net_control_update(n);
     virtio_config_changed(&n->v);
+    if (n->blocked)
+        net_writable(n); /* into nowhere, as on a wire */
 }
 
 static void net_notify(struct virtio_device *d, unsigned queue)

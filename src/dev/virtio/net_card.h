@@ -37,17 +37,18 @@ enum { STATUS_LINK_UP = 1, STATUS_ANNOUNCE = 2 };
 
 enum { RECEIVE, TRANSMIT, CONTROL };
 
-#define NET_TABLE  32  /* addresses of a kind; with more, all of that kind are taken */
-#define NET_VLANS  128 /* words of 32 bits */
-#define NET_CHAINS 64  /* buffers for one frame: 64 KiB in pieces of Linux's smallest, and some */
+#define NET_TABLE       32 /* addresses of a kind; with more, all of that kind are taken */
+#define NET_TABLE_BYTES (NET_TABLE * VIRTIO_NET_MAC)
+#define NET_VLANS       128 /* words of 32 bits */
+#define NET_CHAINS      64  /* buffers for one frame: 64 KiB in pieces of Linux's smallest, and some */
 
 #define VIRTIO_NET_STATE(F, A, S)                                                                                      \
     S(virtio_state, virtio, 1, 1)                                                                                      \
     A(u8, mac, VIRTIO_NET_MAC, 1)                                                                                      \
     F(u32, offloads, 1) /* of the features GUEST_*, those that are on */                                               \
     A(bool, mode, 6, 1) /* by the command's number: promiscuous, all multicast, ... */                                 \
-    A(u8, unicast, NET_TABLE *VIRTIO_NET_MAC, 1)                                                                       \
-    A(u8, multicast, NET_TABLE *VIRTIO_NET_MAC, 1)                                                                     \
+    A(u8, unicast, NET_TABLE_BYTES, 1)                                                                                 \
+    A(u8, multicast, NET_TABLE_BYTES, 1)                                                                               \
     F(u8, unicasts, 1)                                                                                                 \
     F(u8, multicasts, 1)                                                                                               \
     F(bool, all_unicast, 1) /* the table was too small */                                                              \

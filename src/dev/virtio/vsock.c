@@ -245,8 +245,10 @@ struct virtio_device *virtio_vsock_create(const struct virtio_host *host, const 
         virtio_queue(&s->v, QUEUE_SIZE);
     put_u64(s->v.config + CONFIG_CID, cfg->cid);
     s->v.config_size = CONFIG_SIZE;
-    net_attach(s->net,
-               &(struct net_receiver){
-                   .receive = vsock_receive, .received = vsock_received, .writable = vsock_writable, .opaque = s});
+    net_attach(s->net, &(struct net_receiver){.receive = vsock_receive,
+                                              .received = vsock_received,
+                                              .writable = vsock_writable,
+                                              .link = vsock_writable,
+                                              .opaque = s});
     return &s->v;
 }
