@@ -20,6 +20,9 @@
  * Threads. A configuration belongs to one thread at a time. A machine is created, run and destroyed by one thread; the
  * functions marked "any thread" may be called from others at the same time, also from the callbacks.
  *
+ * Processes. Some networks and the vsock are processes that ring3_vm_create forks and ring3_vm_destroy waits for. They
+ * end with the thread that created the machine.
+ *
  * Machines are independent: a process may run several. Only one of them can use standard input and output.
  *
  * Sandbox. The option "sandbox" (on, auto) makes ring3_vm_run confine the whole process for good to the system calls

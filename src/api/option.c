@@ -104,6 +104,18 @@ static int parse_disk(const char *who, const char *value, void *place, struct er
     return status ? status : list_add(who, value, place, err);
 }
 
+static int parse_net(const char *who, const char *value, void *place, struct error *err)
+{
+    int status = vm_net_check(who, value, err);
+    return status ? status : list_add(who, value, place, err);
+}
+
+static int parse_vsock(const char *who, const char *value, void *place, struct error *err)
+{
+    int status = vm_vsock_check(who, value, err);
+    return status ? status : parse_text(who, value, place, err);
+}
+
 static int parse_port(const char *who, const char *value, void *place, struct error *err)
 {
     int status = char_spec_check(who, value, err);
@@ -191,6 +203,16 @@ static const struct option options[] = {
     {{"disk", NULL, "IMAGE", NULL, "disk image (virtio-blk), see ring3(1) for more words; may be repeated", true},
      parse_disk,
      AT(disk)},
+    {{"net", "nic", "NETWORK", NULL,
+      "network (virtio-net): nat (the preset), tap:NAME, fd:N, switch:PATH or none; ring3(1) has its keys; may be "
+      "repeated",
+      true},
+     parse_net,
+     AT(net)},
+    {{"vsock", NULL, "PATH[,cid=N]", NULL,
+      "streams between ports of the guest (virtio-vsock) and Unix sockets at PATH"},
+     parse_vsock,
+     AT(vsock)},
     {{"console", NULL, "WHERE", NULL, "virtio console (hvc0, ...): as --serial; may be repeated", true},
      parse_port,
      AT(port)},

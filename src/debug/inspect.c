@@ -157,6 +157,11 @@ static void run_ports(struct command_call *call)
     mem_show(machine_mem(vm_machine(call->vm)), true, show_port, call->out);
 }
 
+static void run_network(struct command_call *call)
+{
+    vm_show_nets(call->vm, show_line, call->out);
+}
+
 static void show_stat(void *opaque, unsigned cpu, const char *name, u64 value)
 {
     fprintf(opaque, "processor %u: %-24s %llu\n", cpu, name, (unsigned long long)value);
@@ -174,6 +179,7 @@ const struct command commands_inspect[] = {
     {"info state", "[CPU]", "everything that a processor's saved state has", true, run_state},
     {"info mem", "", "map of the physical addresses", false, run_mem},
     {"info ports", "", "map of the ports", false, run_ports},
+    {"info network", "", "networks and the vsock: where they lead, what went through", false, run_network},
     {"info devices", "", "list of the devices", false, run_devices},
     {"info", "DEVICE", "state of a device, such as uart or uart.0", true, run_device},
     {"stats", "", "counters of the engine", false, run_stats},

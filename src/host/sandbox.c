@@ -57,10 +57,11 @@ struct rule {
 #define OPEN_CHANGES (O_ACCMODE | O_CREAT | O_TRUNC)
 
 static const struct rule rules[] = {
-    /* Descriptors that are open: consoles, the event loop's bell and alarm. sendto: to the peer only, for a console
-     * that is a socket. */
+    /* Descriptors that are open: consoles, networks, the event loop's bell and alarm. sendto: to the peer only, for a
+     * console that is a socket. */
     ANY(read),
     ANY(write),
+    ANY(readv),
     ANY(writev),
     ANY(lseek),
     ANY(close),

@@ -17,4 +17,14 @@
 /* For the whole process. Once. On failure nothing has changed; the message says why the host would not. */
 int sandbox_enter(struct error *err) MUST_CHECK;
 
+/*
+ * The same for a process that was forked for one purpose (backend/net), before its first look at what comes from a
+ * guest: the NAT process has sockets of the internet, the switch the connections that it accepts, the vsock process
+ * Unix streams. A forbidden call fails in the first and kills the others. `file`: what the NAT process gets when it
+ * opens a file to read, whatever the name; no file is opened. SANDBOX_FILE: no more than that, and everything else is
+ * allowed.
+ */
+enum sandbox_helper { SANDBOX_NAT, SANDBOX_SWITCH, SANDBOX_VSOCK, SANDBOX_FILE };
+int sandbox_enter_helper(enum sandbox_helper kind, int file, struct error *err) MUST_CHECK;
+
 #endif

@@ -20,6 +20,7 @@ struct dev;
 struct loop;
 struct machine;
 struct mem_space;
+struct net;
 struct world;
 
 enum machine_event {
@@ -31,6 +32,7 @@ enum machine_event {
 #define MACHINE_MAX_CPUS     64
 #define MACHINE_MAX_DISKS    24
 #define MACHINE_MAX_CONSOLES 7
+#define MACHINE_MAX_NETS     8
 
 /* A virtio-blk. */
 struct machine_disk {
@@ -40,6 +42,15 @@ struct machine_disk {
     const char *serial;  /* NULL: none; needed while the machine is made */
 };
 #define MACHINE_DISK_QUEUES 8
+
+/* A virtio-net. */
+#define MACHINE_MAC 6
+struct machine_net {
+    struct net *net; /* the machine does not own it */
+    u8 mac[MACHINE_MAC];
+    u16 mtu;     /* 0: the guest is told none */
+    bool packed; /* offer packed rings */
+};
 
 struct machine_config {
     u64 ram_size;  /* bytes, 4 KiB multiple, at least 1 MiB */
@@ -56,6 +67,10 @@ struct machine_config {
     bool balloon;     /* a virtio-balloon */
     struct machine_disk disk[MACHINE_MAX_DISKS];
     unsigned disks;
+    struct machine_net net[MACHINE_MAX_NETS];
+    unsigned nets;
+    struct net *vsock; /* of a virtio-vsock; NULL: none */
+    u32 vsock_cid;
     struct chardev *port[MACHINE_MAX_CONSOLES]; /* of a virtio-console */
     unsigned ports;
     struct chardev *serial;  /* NULL: the port is there, bytes go nowhere */

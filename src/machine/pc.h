@@ -47,7 +47,7 @@ struct machine {
     struct dev *dev[MACHINE_DEVS_MAX];
     unsigned devs;
     unsigned transports;             /* virtio's */
-    u32 virtio_pulled[VIRTIO_LINES]; /* of the virtio devices without PCI: which pull a line, by their number */
+    u64 virtio_pulled[VIRTIO_LINES]; /* of the virtio devices without PCI: which pull a line, by their number */
     struct ferr *ferr;
     struct fw_cfg *fw_cfg;
     struct i440fx *i440fx;

@@ -2,18 +2,23 @@
  * The virtio devices: each in the next free PCI slot, or with the next window and line (the DSDT tells the guest), in a
  * fixed order, so that the same options give the guest the same addresses.
  */
+#include <string.h>
+
 #include "dev/virtio/balloon.h"
 #include "dev/virtio/blk.h"
 #include "dev/virtio/console.h"
 #include "dev/virtio/mmio.h"
+#include "dev/virtio/net.h"
 #include "dev/virtio/pci.h"
 #include "dev/virtio/rng.h"
+#include "dev/virtio/vsock.h"
 #include "machine/pc.h"
 
 #define SLOTS 32
-_Static_assert(MACHINE_MAX_DISKS + 3 <= 32, "a bit of virtio_pulled for each device");
+_Static_assert(MACHINE_MAX_DISKS + MACHINE_MAX_NETS + 4 <= 64, "a bit of virtio_pulled for each device");
 _Static_assert(MACHINE_DISK_QUEUES <= VIRTIO_BLK_QUEUES, "queues of a disk");
 _Static_assert(MACHINE_MAX_CONSOLES == VIRTIO_CONSOLE_PORTS, "consoles");
+_Static_assert(MACHINE_MAC == VIRTIO_NET_MAC, "addresses of cards");
 
 /* 0 is the host bridge: never free. */
 static u8 free_slot(const struct machine *m)
@@ -43,9 +48,9 @@ static void mmio_line(void *opaque, unsigned n, bool level)
     struct irq_line wire = lines_input(&m->lines, LINE_VIRTIO, VIRTIO_LINE_FIRST + line);
 
     if (level)
-        m->virtio_pulled[line] |= BIT(n);
+        m->virtio_pulled[line] |= BIT64(n);
     else
-        m->virtio_pulled[line] &= ~BIT(n);
+        m->virtio_pulled[line] &= ~BIT64(n);
     irq_set(&wire, m->virtio_pulled[line] != 0);
 }
 
@@ -97,9 +102,21 @@ static int add_console(struct machine *m, struct error *err)
     return add_device(m, virtio_console_create(&host, &cfg, err), 0, err);
 }
 
+static int add_net(struct machine *m, unsigned n, struct error *err)
+{
+    const struct machine_net *net = &m->cfg.net[n];
+    struct virtio_host host = host_of(m);
+    struct virtio_net_config cfg = {.net = net->net, .mtu = net->mtu};
+
+    memcpy(cfg.mac, net->mac, sizeof(cfg.mac));
+    host.packed = net->packed;
+    return add_device(m, virtio_net_create(&host, &cfg, err), n, err);
+}
+
 int machine_add_virtio(struct machine *m, struct error *err)
 {
     struct virtio_host host = host_of(m);
+    const struct virtio_vsock_config vsock = {.net = m->cfg.vsock, .cid = m->cfg.vsock_cid};
     int status = 0;
 
     if (m->cfg.rng)
@@ -112,6 +129,10 @@ int machine_add_virtio(struct machine *m, struct error *err)
         m->balloon = virtio_balloon_create(&host, err);
         status = add_device(m, m->balloon, 0, err);
     }
+    for (unsigned n = 0; n < m->cfg.nets && !status; n++)
+        status = add_net(m, n, err);
+    if (!status && m->cfg.vsock)
+        status = add_device(m, virtio_vsock_create(&host, &vsock, err), 0, err);
     return status;
 }
 

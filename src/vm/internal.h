@@ -12,6 +12,7 @@
 
 struct block;
 struct chardev;
+struct net;
 
 #define VM_DISK_SERIAL 20
 
@@ -53,6 +54,15 @@ struct vm_disk {
     bool packed;
 };
 
+/* One of cfg.net that leads somewhere. */
+struct vm_net {
+    struct net *net;
+    const char *spec;
+    u8 mac[MACHINE_MAC];
+    u16 mtu;
+    bool packed;
+};
+
 struct vm {
     struct vm_config cfg;
     struct loop *loop;
@@ -60,6 +70,10 @@ struct vm {
     struct chardev *serial, *debugcon;          /* ports of the mux, or on their own */
     struct chardev *port[MACHINE_MAX_CONSOLES]; /* of cfg.port */
     struct vm_disk disk[VM_LIST_MAX];
+    struct vm_net net[MACHINE_MAX_NETS];
+    unsigned nets;
+    struct net *vsock; /* NULL: not asked for */
+    u32 vsock_cid;
     struct machine *machine;
     const struct engine_ops *engine;
     char engine_reason[160];
@@ -96,6 +110,12 @@ void vm_close_consoles(struct vm *vm);
 int vm_open_disks(struct vm *vm, struct error *err) MUST_CHECK;
 void vm_drain_disks(struct vm *vm);
 void vm_close_disks(struct vm *vm);
+
+/* nets.c: cfg.net and cfg.vsock. Opened before there is any memory of a guest, as processes are forked; started when
+ * the machine is made. */
+int vm_open_nets(struct vm *vm, struct error *err) MUST_CHECK;
+int vm_start_nets(struct vm *vm, struct error *err) MUST_CHECK;
+void vm_close_nets(struct vm *vm);
 
 /* Notes what is to be done; halt: the processors come out of the engine first. Any thread, mutex not held. */
 void vm_todo(struct vm *vm, u32 todo, bool halt);

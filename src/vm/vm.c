@@ -61,6 +61,16 @@ static void take_disks(const struct vm *vm, struct machine_config *mc)
     }
 }
 
+static void take_nets(const struct vm *vm, struct machine_config *mc)
+{
+    for (unsigned n = 0; n < vm->nets; n++) {
+        const struct vm_net *net = &vm->net[n];
+        struct machine_net *to = &mc->net[mc->nets++];
+        *to = (struct machine_net){.net = net->net, .mtu = net->mtu, .packed = net->packed};
+        memcpy(to->mac, net->mac, sizeof(to->mac));
+    }
+}
+
 static int open_machine(struct vm *vm, struct error *err)
 {
     const struct vm_config *cfg = &vm->cfg;
@@ -77,6 +87,8 @@ static int open_machine(struct vm *vm, struct error *err)
         .rng = cfg->rng,
         .balloon = cfg->balloon,
         .virtio_mmio = cfg->virtio_mmio,
+        .vsock = vm->vsock,
+        .vsock_cid = vm->vsock_cid,
         .serial = vm->serial,
         .console = vm->debugcon,
         .no_firmware_log = !cfg->debugcon,
@@ -89,6 +101,7 @@ static int open_machine(struct vm *vm, struct error *err)
     if (status)
         return status;
     take_disks(vm, &mc);
+    take_nets(vm, &mc);
     for (unsigned n = 0; n < cfg->port.count; n++)
         mc.port[mc.ports++] = vm->port[n];
     vm->machine = machine_create(&mc, err);
@@ -140,6 +153,8 @@ static int open_all(struct vm *vm, struct error *err)
 
     int status = vm_choose_engine(vm, err);
     if (!status)
+        status = vm_open_nets(vm, err);
+    if (!status)
         status = vm_open_consoles(vm, err);
     if (!status)
         status = vm_open_disks(vm, err);
@@ -149,6 +164,8 @@ static int open_all(struct vm *vm, struct error *err)
         status = open_perf_map(vm, err);
     if (!status)
         status = attach_engine(vm, err);
+    if (!status)
+        status = vm_start_nets(vm, err);
     if (!status)
         status = vm_start_consoles(vm, err);
     return status;
@@ -184,8 +201,10 @@ void vm_destroy(struct vm *vm)
     vm_drain_disks(vm);
     machine_destroy(vm->machine);
     vm_close_disks(vm);
-    if (vm->loop)
+    if (vm->loop) {
+        vm_close_nets(vm);
         vm_close_consoles(vm);
+    }
     loop_destroy(vm->loop);
     pthread_cond_destroy(&vm->changed);
     pthread_mutex_destroy(&vm->mutex);

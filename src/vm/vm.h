@@ -62,6 +62,8 @@ struct vm_config {
     const char *engine;    /* a name of engine/engine.h, or "auto" */
     const char *kernel, *initramfs, *cmdline, *firmware;
     struct vm_list disk; /* see vm_disk_check */
+    struct vm_list net;  /* see vm_net_check; none given: nat for a guest that was given */
+    const char *vsock;   /* see vm_vsock_check; NULL: none */
     struct vm_list port; /* virtio consoles, as `serial` */
     const char *serial;  /* as char_open takes it (backend/char/open.h) */
     const char
@@ -89,6 +91,15 @@ void vm_destroy(struct vm *vm);
  * packed=on|off, queues=COUNT, serial=TEXT. Refuses bad values of these with a message; the file is not looked at.
  */
 int vm_disk_check(const char *who, const char *spec, struct error *err) MUST_CHECK;
+
+/* A network, as backend/net/spec.h has it. Refuses bad text with a message; nothing is opened. */
+int vm_net_check(const char *who, const char *spec, struct error *err) MUST_CHECK;
+
+/* A vsock, as backend/vsock/vsock.h has it. */
+int vm_vsock_check(const char *who, const char *spec, struct error *err) MUST_CHECK;
+
+/* A line for each network and the vsock: which card it is, where it leads, what went through. */
+void vm_show_nets(struct vm *vm, void (*line)(void *opaque, const char *text), void *opaque);
 
 /* Runs the machine until it ends; once. */
 int vm_run(struct vm *vm, struct vm_end *end, struct error *err) MUST_CHECK;

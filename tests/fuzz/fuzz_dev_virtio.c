@@ -6,21 +6,27 @@
 #include "dev_fuzz.h"
 
 #include "../device/block_stub.h"
+#include "../device/net_stub.h"
 #include "../device/virtio_driver.h"
 #include "backend/char/chardev.h"
 #include "dev/virtio/balloon.h"
 #include "dev/virtio/blk.h"
 #include "dev/virtio/console.h"
 #include "dev/virtio/mmio.h"
+#include "dev/virtio/net.h"
 #include "dev/virtio/rng.h"
+#include "dev/virtio/vsock.h"
 
-#define QUEUES 6
+#define QUEUES    6
+#define KIND_MASK 7
+#define KIND_MMIO 0x80
 
 struct rig {
     struct driver d;
     struct driver_queue q[QUEUES];
     struct block block;
     struct chardev cd[2];
+    struct net net;
 };
 
 static void cd_write(struct chardev *cd, const u8 *buf, size_t len)
@@ -43,13 +49,22 @@ static struct virtio_device *device_make(struct rig *r, u8 kind)
     struct virtio_host host = driver_host(&r->d, true);
     struct virtio_blk_config blk = {.block = &r->block, .queues = 3, .serial = "fuzz"};
     struct virtio_console_config console = {.chr = {&r->cd[0], &r->cd[1]}, .ports = 2};
-    switch (kind & 3) {
+    struct virtio_net_config net = {.net = &r->net, .mac = {2, 0, 0, 0, 0, 1}};
+    const struct virtio_vsock_config vsock = {.net = &r->net, .cid = 3};
+    r->net.room = r->net.can = kind >> 3 & FRAME_CAN_ALL;
+    switch (kind & KIND_MASK) {
     case 0:
         return virtio_rng_create(&host, NULL);
     case 1:
         return virtio_blk_create(&host, &blk, NULL);
     case 2:
         return virtio_console_create(&host, &console, NULL);
+    case 7:
+        return virtio_vsock_create(&host, &vsock, NULL);
+    case 3:
+    case 5:
+    case 6:
+        return virtio_net_create(&host, &net, NULL);
     default:
         return virtio_balloon_create(&host, NULL);
     }
@@ -133,6 +148,26 @@ static void config_step(struct rig *r, struct script *s, u8 op)
         pci_config_write(&r->d.bus, (u32)DRIVER_SLOT << 8 | at, (u32)script_value(s), size);
     else
         (void)pci_config_read(&r->d.bus, (u32)DRIVER_SLOT << 8 | at, size);
+    loop_unlock(r->d.loop);
+}
+
+/* A frame for the guest, whose headers are likely, and with a header of its own. */
+static void frame_step(struct rig *r, struct script *s)
+{
+    static const u8 tcp4[54] = {2, 0,    0, 0, 0, 1, 2, 0, 0, 0,  0, 2,          8,
+                                0, 0x45, 0, 0, 0, 0, 0, 0, 0, 64, 6, [46] = 0x50};
+    static u8 frame[FRAME_MAX];
+    struct frame_header h = {
+        (u8)script_take(s, 1) & 3, (u8)script_take(s, 1) & 0x85, 54, (u16)script_take(s, 2), 34, 16};
+    size_t len = 54 + (size_t)script_take(s, 2) % (FRAME_MAX - 54);
+
+    memcpy(frame, tcp4, sizeof(tcp4));
+    frame[16] = (u8)((len - 14) >> 8);
+    frame[17] = (u8)(len - 14);
+    frame[script_take(s, 1) % 64] ^= (u8)script_take(s, 1);
+    loop_lock(r->d.loop);
+    (void)stub_give(&r->net, &h, frame, len);
+    stub_room(&r->net, (unsigned)script_take(s, 1));
     loop_unlock(r->d.loop);
 }
 
@@ -226,6 +261,8 @@ static void pci_input(struct rig *r, struct script *s, u8 kind)
             config_step(r, s, op);
             break;
         case 5:
+            if (op & 8)
+                frame_step(r, s);
             outside_step(r, op);
             break;
         case 6:
@@ -252,7 +289,7 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
     stub_open(&r->block, r->d.loop);
     r->cd[0].ops = r->cd[1].ops = &ops;
     u8 kind = (u8)script_take(&s, 1);
-    if (kind & 4)
+    if (kind & KIND_MMIO)
         mmio_input(r, &s, kind);
     else
         pci_input(r, &s, kind);

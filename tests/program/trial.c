@@ -7,7 +7,7 @@
 #include "compare.h"
 #include "process.h"
 
-#define REFERENCE_MS 400u  /* longer programs are dropped */
+#define REFERENCE_MS 400u   /* longer programs are dropped */
 #define OTHER_MS     30000u /* the other side may be slow, or stopped all the time */
 #define SILENCE_MS   60000u
 

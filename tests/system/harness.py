@@ -66,8 +66,8 @@ def need_guest():
 class Running:
     """ring3 with its output read as it comes, on pipes."""
 
-    def __init__(self, *arguments):
-        self.process = subprocess.Popen([RING3, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    def __init__(self, *arguments, **more):
+        self.process = subprocess.Popen([RING3, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more)
         os.set_blocking(self.process.stdout.fileno(), False)
         self.output = ''
 

@@ -121,9 +121,23 @@ static void packed_push(struct virtq *q, const struct virtq_element *e, u32 writ
 
     put_u32(at + DESC_LEN, written);
     put_u16(at + DESC_ID, e->id);
-    ring_store(at + DESC_FLAGS, flags);
+    if (q->held && !q->held_at) {
+        q->held_at = at;
+        q->held_flags = flags;
+    } else {
+        ring_store(at + DESC_FLAGS, flags);
+    }
     mem_dma_done(q->dev->mem, at, DESC_SIZE);
     step(s, &s->used, &s->used_wrap, e->ring);
+}
+
+/* The driver looks at one after the other: when it sees the first, the others are there. */
+static void packed_publish(struct virtq *q)
+{
+    if (!q->held_at)
+        return;
+    ring_store(q->held_at + DESC_FLAGS, q->held_flags);
+    mem_dma_done(q->dev->mem, q->held_at, DESC_SIZE);
 }
 
 /* Positions are made running numbers: the event's, and the last one told, may lie before the ring's last turn. */
@@ -146,5 +160,6 @@ const struct virtq_ops virtq_packed = {
     .pop = packed_pop,
     .unpop = packed_unpop,
     .push = packed_push,
+    .publish = packed_publish,
     .wanted = packed_wanted,
 };

@@ -100,6 +100,20 @@ void virtq_push(struct virtq *q, struct virtq_element *e, u32 written)
     element_back(q);
 }
 
+void virtq_hold(struct virtq *q)
+{
+    q->held = true;
+    q->held_at = NULL;
+}
+
+void virtq_publish(struct virtq *q)
+{
+    q->held = false;
+    if (q->desc && virtio_running(q->dev))
+        q->ops->publish(q);
+    q->held_at = NULL;
+}
+
 void virtq_notify(struct virtq *q)
 {
     if (!q->pushed || !q->desc || !virtio_running(q->dev))

@@ -59,10 +59,13 @@ struct virtq {
     struct virtio_device *dev;
     struct virtq_state *s;
     const struct virtq_ops *ops;
-    u16 index, max;             /* which of the device's queues; its largest size */
-    u16 pushed;                 /* since the driver was last told */
-    u16 busy;                   /* elements that are out, of this life */
-    bool stopping;              /* a reset of the queue waits for them */
+    u16 index, max; /* which of the device's queues; its largest size */
+    u16 pushed;     /* since the driver was last told */
+    u16 busy;       /* elements that are out, of this life */
+    bool stopping;  /* a reset of the queue waits for them */
+    bool held;      /* between virtq_hold and virtq_publish */
+    u8 *held_at;    /* packed: flags that are not stored yet, and where */
+    u16 held_flags;
     u32 life;                   /* counts resets */
     u8 *desc, *driver, *device; /* the three areas on the host; NULL while not enabled */
 };
@@ -73,6 +76,9 @@ bool virtq_pop(struct virtq *q, struct virtq_element *e);
 void virtq_push(struct virtq *q, struct virtq_element *e, u32 written);
 /* As if the last virtq_pop had not been. */
 void virtq_unpop(struct virtq *q, struct virtq_element *e);
+/* What is pushed between these two, the driver sees all at once. */
+void virtq_hold(struct virtq *q);
+void virtq_publish(struct virtq *q);
 /* Interrupts the driver for what was pushed, if it wants that. */
 void virtq_notify(struct virtq *q);
 

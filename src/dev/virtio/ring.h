@@ -24,7 +24,9 @@ struct virtq_ops {
     /* Fills the element but for `life`. False: none, or broken. */
     bool (*pop)(struct virtq *q, struct virtq_element *e);
     void (*unpop)(struct virtq *q, const struct virtq_element *e);
+    /* While q->held: not to be seen yet. */
     void (*push)(struct virtq *q, const struct virtq_element *e, u32 written);
+    void (*publish)(struct virtq *q);
     /* Does the driver want to know of the last q->pushed? */
     bool (*wanted)(const struct virtq *q);
 };

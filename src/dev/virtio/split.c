@@ -95,6 +95,12 @@ static void split_unpop(struct virtq *q, const struct virtq_element *e)
     q->s->avail--;
 }
 
+static void split_publish(struct virtq *q)
+{
+    ring_store(q->device + USED_IDX, q->s->used);
+    mem_dma_done(q->dev->mem, q->device + USED_IDX, 2);
+}
+
 static void split_push(struct virtq *q, const struct virtq_element *e, u32 written)
 {
     struct virtq_state *s = q->s;
@@ -103,9 +109,9 @@ static void split_push(struct virtq *q, const struct virtq_element *e, u32 writt
     put_u32(at, e->id);
     put_u32(at + 4, written);
     s->used++;
-    ring_store(q->device + USED_IDX, s->used);
     mem_dma_done(q->dev->mem, at, USED_ENTRY);
-    mem_dma_done(q->dev->mem, q->device + USED_IDX, 2);
+    if (!q->held)
+        split_publish(q);
 }
 
 static bool split_wanted(const struct virtq *q)
@@ -123,5 +129,6 @@ const struct virtq_ops virtq_split = {
     .pop = split_pop,
     .unpop = split_unpop,
     .push = split_push,
+    .publish = split_publish,
     .wanted = split_wanted,
 };
