@@ -20,6 +20,7 @@ struct dev;
 struct loop;
 struct machine;
 struct mem_space;
+struct share;
 struct world;
 
 enum machine_event {
@@ -31,6 +32,7 @@ enum machine_event {
 #define MACHINE_MAX_CPUS     64
 #define MACHINE_MAX_DISKS    24
 #define MACHINE_MAX_CONSOLES 7
+#define MACHINE_MAX_SHARES   16
 
 /* A virtio-blk. */
 struct machine_disk {
@@ -56,6 +58,8 @@ struct machine_config {
     bool balloon;     /* a virtio-balloon */
     struct machine_disk disk[MACHINE_MAX_DISKS];
     unsigned disks;
+    struct share *share[MACHINE_MAX_SHARES]; /* as `block` of a disk */
+    unsigned shares;
     struct chardev *port[MACHINE_MAX_CONSOLES]; /* of a virtio-console */
     unsigned ports;
     struct chardev *serial;  /* NULL: the port is there, bytes go nowhere */

@@ -26,7 +26,7 @@ struct pm;
 struct rtc;
 struct virtio_device;
 
-#define MACHINE_DEVS_MAX (MACHINE_MAX_CPUS + 96) /* at most two for each PCI slot, and those of the board */
+#define MACHINE_DEVS_MAX (MACHINE_MAX_CPUS + 128) /* at most two for each PCI slot, and those of the board */
 
 struct machine {
     struct machine_config cfg; /* strings are the machine's own copies */
@@ -46,7 +46,7 @@ struct machine {
     struct dev *dev[MACHINE_DEVS_MAX];
     unsigned devs;
     unsigned transports;             /* virtio's */
-    u32 virtio_pulled[VIRTIO_LINES]; /* of the virtio devices without PCI: which pull a line, by their number */
+    u64 virtio_pulled[VIRTIO_LINES]; /* of the virtio devices without PCI: which pull a line, by their number */
     struct ferr *ferr;
     struct fw_cfg *fw_cfg;
     struct i440fx *i440fx;

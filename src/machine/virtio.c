@@ -6,12 +6,13 @@
 #include "dev/virtio/blk.h"
 #include "dev/virtio/console.h"
 #include "dev/virtio/mmio.h"
+#include "dev/virtio/p9.h"
 #include "dev/virtio/pci.h"
 #include "dev/virtio/rng.h"
 #include "machine/pc.h"
 
 #define SLOTS 32
-_Static_assert(MACHINE_MAX_DISKS + 3 <= 32, "a bit of virtio_pulled for each device");
+_Static_assert(MACHINE_MAX_DISKS + MACHINE_MAX_SHARES + 3 <= 64, "a bit of virtio_pulled for each device");
 _Static_assert(MACHINE_DISK_QUEUES <= VIRTIO_BLK_QUEUES, "queues of a disk");
 _Static_assert(MACHINE_MAX_CONSOLES == VIRTIO_CONSOLE_PORTS, "consoles");
 
@@ -43,9 +44,9 @@ static void mmio_line(void *opaque, unsigned n, bool level)
     struct irq_line wire = lines_input(&m->lines, LINE_VIRTIO, VIRTIO_LINE_FIRST + line);
 
     if (level)
-        m->virtio_pulled[line] |= BIT(n);
+        m->virtio_pulled[line] |= BIT64(n);
     else
-        m->virtio_pulled[line] &= ~BIT(n);
+        m->virtio_pulled[line] &= ~BIT64(n);
     irq_set(&wire, m->virtio_pulled[line] != 0);
 }
 
@@ -112,6 +113,8 @@ int machine_add_virtio(struct machine *m, struct error *err)
         m->balloon = virtio_balloon_create(&host, err);
         status = add_device(m, m->balloon, 0, err);
     }
+    for (unsigned n = 0; n < m->cfg.shares && !status; n++)
+        status = add_device(m, virtio_p9_create(&host, m->cfg.share[n], err), n, err);
     return status;
 }
 

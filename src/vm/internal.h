@@ -12,6 +12,7 @@
 
 struct block;
 struct chardev;
+struct share;
 
 #define VM_DISK_SERIAL 20
 
@@ -60,6 +61,7 @@ struct vm {
     struct chardev *serial, *debugcon;          /* ports of the mux, or on their own */
     struct chardev *port[MACHINE_MAX_CONSOLES]; /* of cfg.port */
     struct vm_disk disk[VM_LIST_MAX];
+    struct share *share[MACHINE_MAX_SHARES]; /* of cfg.share */
     struct machine *machine;
     const struct engine_ops *engine;
     char engine_reason[160];
@@ -96,6 +98,11 @@ void vm_close_consoles(struct vm *vm);
 int vm_open_disks(struct vm *vm, struct error *err) MUST_CHECK;
 void vm_drain_disks(struct vm *vm);
 void vm_close_disks(struct vm *vm);
+
+/* shares.c: cfg.share, in the same way. */
+int vm_open_shares(struct vm *vm, struct error *err) MUST_CHECK;
+void vm_drain_shares(struct vm *vm);
+void vm_close_shares(struct vm *vm);
 
 /* Notes what is to be done; halt: the processors come out of the engine first. Any thread, mutex not held. */
 void vm_todo(struct vm *vm, u32 todo, bool halt);

@@ -89,6 +89,8 @@ static int open_machine(struct vm *vm, struct error *err)
     if (status)
         return status;
     take_disks(vm, &mc);
+    for (unsigned n = 0; n < cfg->share.count; n++)
+        mc.share[mc.shares++] = vm->share[n];
     for (unsigned n = 0; n < cfg->port.count; n++)
         mc.port[mc.ports++] = vm->port[n];
     vm->machine = machine_create(&mc, err);
@@ -144,6 +146,8 @@ static int open_all(struct vm *vm, struct error *err)
     if (!status)
         status = vm_open_disks(vm, err);
     if (!status)
+        status = vm_open_shares(vm, err);
+    if (!status)
         status = open_machine(vm, err);
     if (!status)
         status = open_perf_map(vm, err);
@@ -182,8 +186,10 @@ void vm_destroy(struct vm *vm)
     free(vm->processors);
     perf_map_destroy(vm->perf_map);
     vm_drain_disks(vm);
+    vm_drain_shares(vm);
     machine_destroy(vm->machine);
     vm_close_disks(vm);
+    vm_close_shares(vm);
     if (vm->loop)
         vm_close_consoles(vm);
     loop_destroy(vm->loop);
