@@ -6,12 +6,14 @@
 #include "dev_fuzz.h"
 
 #include "../device/block_stub.h"
+#include "../device/share_stub.h"
 #include "../device/virtio_driver.h"
 #include "backend/char/chardev.h"
 #include "dev/virtio/balloon.h"
 #include "dev/virtio/blk.h"
 #include "dev/virtio/console.h"
 #include "dev/virtio/mmio.h"
+#include "dev/virtio/p9.h"
 #include "dev/virtio/rng.h"
 
 #define QUEUES 6
@@ -20,6 +22,7 @@ struct rig {
     struct driver d;
     struct driver_queue q[QUEUES];
     struct block block;
+    struct share share;
     struct chardev cd[2];
 };
 
@@ -43,6 +46,8 @@ static struct virtio_device *device_make(struct rig *r, u8 kind)
     struct virtio_host host = driver_host(&r->d, true);
     struct virtio_blk_config blk = {.block = &r->block, .queues = 3, .serial = "fuzz"};
     struct virtio_console_config console = {.chr = {&r->cd[0], &r->cd[1]}, .ports = 2};
+    if (kind & 8)
+        return virtio_p9_create(&host, &r->share, NULL);
     switch (kind & 3) {
     case 0:
         return virtio_rng_create(&host, NULL);
@@ -141,6 +146,8 @@ static void outside_step(struct rig *r, u8 op)
     loop_lock(r->d.loop);
     r->block.fail = op & 0x10 ? -EIO : 0;
     (void)stub_step(&r->block);
+    (void)share_stub_step(&r->share);
+    r->share.later = op & 8;
     char_kick(&r->cd[op >> 5 & 1]);
     loop_unlock(r->d.loop);
 }
@@ -151,6 +158,7 @@ static void life_step(struct rig *r, struct script *s, u8 op)
         start(r, s);
         return;
     }
+    share_drain(&r->share);
     block_drain(&r->block); /* as whoever saves or resets a machine does */
     loop_lock(r->d.loop);
     struct dev *transport = (struct dev *)r->d.pci, *device = &r->d.dev->dev;
@@ -193,6 +201,7 @@ static void mmio_input(struct rig *r, struct script *s, u8 kind)
             outside_step(r, op);
     }
     block_drain(&r->block);
+    share_drain(&r->share);
     loop_lock(r->d.loop);
     ((struct dev *)mmio)->cls->destroy((struct dev *)mmio);
     device->dev.cls->destroy(&device->dev);
@@ -237,6 +246,7 @@ static void pci_input(struct rig *r, struct script *s, u8 kind)
         }
     }
     block_drain(&r->block);
+    share_drain(&r->share);
     driver_close(&r->d);
 }
 
@@ -250,6 +260,7 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
         abort();
     driver_open(&r->d);
     stub_open(&r->block, r->d.loop);
+    share_stub_open(&r->share, r->d.loop);
     r->cd[0].ops = r->cd[1].ops = &ops;
     u8 kind = (u8)script_take(&s, 1);
     if (kind & 4)
