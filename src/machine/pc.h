@@ -56,6 +56,7 @@ struct machine {
     struct pit *pit;
     struct pm *pm;
     struct rtc *rtc;
+    struct virtio_device *stream;  /* NULL: none */
     struct virtio_device *balloon; /* NULL: not asked for */
 
     /* What fw_cfg shows; rebuilt when firmware asks for it. */

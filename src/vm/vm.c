@@ -80,6 +80,8 @@ static int open_machine(struct vm *vm, struct error *err)
         .serial = vm->serial,
         .console = vm->debugcon,
         .no_firmware_log = !cfg->debugcon,
+        .archive = vm->root.archive.data,
+        .archive_size = vm->root.archive.size,
         .loop = vm->loop,
         .log = cfg->log,
         .event = machine_event,
@@ -91,6 +93,8 @@ static int open_machine(struct vm *vm, struct error *err)
     take_disks(vm, &mc);
     for (unsigned n = 0; n < cfg->share.count; n++)
         mc.share[mc.shares++] = vm->share[n];
+    for (unsigned n = 0; n < MACHINE_STREAMS; n++)
+        mc.stream[n] = vm->root.stream[n];
     for (unsigned n = 0; n < cfg->port.count; n++)
         mc.port[mc.ports++] = vm->port[n];
     vm->machine = machine_create(&mc, err);
@@ -142,11 +146,15 @@ static int open_all(struct vm *vm, struct error *err)
 
     int status = vm_choose_engine(vm, err);
     if (!status)
+        status = vm_prepare_root(vm, err);
+    if (!status)
         status = vm_open_consoles(vm, err);
     if (!status)
         status = vm_open_disks(vm, err);
     if (!status)
         status = vm_open_shares(vm, err);
+    if (!status)
+        status = vm_build_root(vm, err);
     if (!status)
         status = open_machine(vm, err);
     if (!status)

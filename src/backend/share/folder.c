@@ -116,6 +116,11 @@ static int read_link(const struct folder *f, int fd, char path[PATH_MAX])
     return 0;
 }
 
+int folder_path(const struct folder *f, char path[PATH_MAX])
+{
+    return read_link(f, f->fd, path);
+}
+
 /* What is unlinked has " (deleted)" behind its last name; a file that is really called so has no path for us. */
 int folder_locate(const struct folder *f, int fd, char path[PATH_MAX])
 {

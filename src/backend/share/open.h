@@ -11,6 +11,8 @@
 #ifndef BACKEND_SHARE_OPEN_H
 #define BACKEND_SHARE_OPEN_H
 
+#include <limits.h>
+
 #include "backend/share/share.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -30,5 +32,7 @@ int share_open(const char *spec, struct loop *loop, const struct log *log, struc
 /* For the sandbox: the folder, and whether it is only read. */
 int share_folder(const struct share *s);
 bool share_read_only(const struct share *s);
+/* Where it is; 0 or -errno. */
+int share_path(const struct share *s, char path[PATH_MAX]) MUST_CHECK;
 
 #endif

@@ -62,6 +62,11 @@ int share_folder(const struct share *s)
     return s->server.folder.fd;
 }
 
+int share_path(const struct share *s, char path[PATH_MAX])
+{
+    return folder_path(&s->server.folder, path);
+}
+
 bool share_read_only(const struct share *s)
 {
     return s->server.folder.read_only;
