@@ -99,12 +99,22 @@ static int option_take(int argc, char **argv, int *i, struct ring3_config *cfg, 
     return set(cfg, o->name, a.value ? a.value : argv[++*i]);
 }
 
+static int command_take(int count, char **words, struct ring3_config *cfg, struct run_switches *sw)
+{
+    struct ring3_error err;
+    sw->command = true;
+    if (!ring3_config_command(cfg, (unsigned)count, (const char *const *)words, &err))
+        return 0;
+    message("%s", err.text);
+    return EXIT_HOST;
+}
+
 int options_parse(int argc, char **argv, struct ring3_config *cfg, struct run_switches *sw)
 {
-    int status = 0;
-    for (int i = 1; i < argc && !status; i++)
+    int status = 0, i = 1;
+    for (; i < argc && !status && strcmp(argv[i], "--") != 0; i++)
         status = option_take(argc, argv, &i, cfg, sw);
-    return status;
+    return status || i == argc ? status : command_take(argc - i - 1, argv + i + 1, cfg, sw);
 }
 
 static void option_print(const char *name, const char *alias, const char *value, const char *preset, const char *text)

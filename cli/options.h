@@ -11,7 +11,8 @@
 
 /* Switches of the command itself. */
 struct run_switches {
-    bool stats; /* print the engine's counters at the end */
+    bool stats;   /* print the engine's counters at the end */
+    bool command; /* one was given, behind -- */
     bool help;
 };
 

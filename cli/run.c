@@ -13,6 +13,8 @@
 #include "term.h"
 #include "verb.h"
 
+#define GAVE_UP 125
+
 static void log_line(void *opaque, enum ring3_level level, const char *text)
 {
     (void)opaque;
@@ -43,7 +45,9 @@ static void tell_end(const struct ring3_end *end)
 {
     if (end->reason == RING3_STOPPED)
         end_line();
-    if (end->reason == RING3_RESET)
+    if (end->exit_status == GAVE_UP && (end->reason == RING3_RESET || end->reason == RING3_SHUTDOWN))
+        message("the guest's kernel gave up");
+    else if (end->reason == RING3_RESET)
         message("the guest asked for a reset: ended by --no-reboot");
     else if (end->reason == RING3_SHUTDOWN)
         message("the guest ran into a triple fault: ended by --no-reboot");
@@ -57,7 +61,8 @@ static int run_machine(struct ring3_vm *vm, const struct run_switches *sw)
     struct ring3_error err;
     struct ring3_end end;
     ring3_vm_info(vm, &info);
-    message("engine: %s (%s)", info.engine, info.engine_reason);
+    if (!sw->command) /* whose output is all that is wanted */
+        message("engine: %s (%s)", info.engine, info.engine_reason);
     if (info.uses_stdio)
         term_begin();
     signals_watch(vm);
@@ -134,8 +139,14 @@ static void help(void)
            "  3         triple fault under --no-reboot\n"
            "  4         --check found a difference\n"
            "  odd       (VALUE << 1) | 1 after a debug exit\n"
+           "  0 to 255  --root: the command's; 125 if the guest's kernel did not get so far, 126 if it could not be "
+           "run, 127 if\n"
+           "            it is not there\n"
            "  128 + n   ended by signal n; 159 by the sandbox, with a line that says why\n");
 }
 
-const struct verb verb_run = {
-    .name = "run", .args = "[OPTION]...", .text = "run a guest on this terminal", .run = run, .help = help};
+const struct verb verb_run = {.name = "run",
+                              .args = "[OPTION]... [-- COMMAND]",
+                              .text = "run a guest on this terminal",
+                              .run = run,
+                              .help = help};

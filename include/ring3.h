@@ -84,6 +84,9 @@ void ring3_config_destroy(struct ring3_config *cfg);
  * an option that repeats all do. */
 int ring3_config_set(struct ring3_config *cfg, const char *name, const char *value, struct ring3_error *err);
 
+/* The command that a guest with the option "root" runs: its words, which are copied. None: a shell. */
+int ring3_config_command(struct ring3_config *cfg, unsigned count, const char *const *words, struct ring3_error *err);
+
 enum ring3_level { RING3_ERROR, RING3_WARN, RING3_INFO, RING3_DEBUG };
 
 /* Where messages go: one line each, up to `level`. Any thread, at any time until ring3_vm_destroy; must not call back.
@@ -118,8 +121,9 @@ enum ring3_reason {
 
 struct ring3_end {
     enum ring3_reason reason;
-    /* What a command should return: 0; (value << 1) | 1 after a debug exit; 3 after a triple fault; 4 after a failed
-     * check. 0 to 255. */
+    /* What a command should return: with the option "root" the status of what ran there, 128 + n if it died of signal
+     * n, 125 if the guest's kernel did not get so far, or gave up. Else: 0; (value << 1) | 1 after a debug exit; 3
+     * after a triple fault; 4 after a failed check. 0 to 255. */
     int exit_status;
 };
 

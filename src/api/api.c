@@ -11,11 +11,14 @@
 #include "engine/engine.h"
 #include "vm/vm.h"
 
+#define GUEST_GAVE_UP 125 /* as the guest's first process says it (guests/root/init.c) */
+
 struct ring3_config {
     struct config_value {
         char **text;     /* more than one only where the option repeats */
         unsigned count;  /* 0 where the preset holds */
     } value[OPTION_MAX]; /* by row */
+    struct config_value command;
     struct log log;
     ring3_log_fn *log_fn;
     void *log_opaque;
@@ -118,6 +121,7 @@ void ring3_config_destroy(struct ring3_config *cfg)
         return;
     for (unsigned i = 0; i < OPTION_MAX; i++)
         value_clear(&cfg->value[i]);
+    value_clear(&cfg->command);
     free(cfg);
 }
 
@@ -145,6 +149,16 @@ int ring3_config_set(struct ring3_config *cfg, const char *name, const char *val
     if (!status && (o->public.repeats ? value_add(v, value) : value_replace(v, value)))
         status = error_set(&why, -ENOMEM, "out of memory");
     return status ? fail(err, status, &why) : RING3_OK;
+}
+
+int ring3_config_command(struct ring3_config *cfg, unsigned count, const char *const *words, struct ring3_error *err)
+{
+    struct error why = {0};
+    int status = 0;
+    value_clear(&cfg->command);
+    for (unsigned n = 0; n < count && !status; n++)
+        status = value_add(&cfg->command, words[n]);
+    return status ? fail(err, error_set(&why, status, "out of memory"), &why) : RING3_OK;
 }
 
 void ring3_config_log(struct ring3_config *cfg, enum ring3_level level, ring3_log_fn *log, void *opaque)
@@ -184,7 +198,10 @@ static struct ring3_config *config_copy(const struct ring3_config *from)
         return NULL;
     *to = *from;
     memset(to->value, 0, sizeof(to->value));
+    to->command = (struct config_value){0};
     int status = 0;
+    for (unsigned n = 0; n < from->command.count && !status; n++)
+        status = value_add(&to->command, from->command.text[n]);
     for (unsigned i = 0; i < OPTION_MAX; i++)
         for (unsigned n = 0; n < from->value[i].count && !status; n++)
             status = value_add(&to->value[i], from->value[i].text[n]);
@@ -206,12 +223,22 @@ static int options_agree(const struct vm_config *vc, struct error *err)
     if (vc->cmdline && !vc->kernel)
         return error_set(err, -EINVAL, "--cmdline %s: there is no kernel to give it to; give --kernel too",
                          vc->cmdline);
+    if (vc->root && !vc->kernel)
+        return error_set(err, -EINVAL, "--root %s: there is no kernel to run on it; give --kernel too", vc->root);
+    if (vc->root && vc->initramfs)
+        return error_set(err, -EINVAL, "--root %s: makes an initial file system itself; leave --initramfs out",
+                         vc->root);
+    if (!vc->root && vc->modules)
+        return error_set(err, -EINVAL, "--modules %s: is for --root host; give that too", vc->modules);
+    if (!vc->root && vc->command.count)
+        return error_set(err, -EINVAL, "%s: there is nothing to run it in; give --root host too", vc->command.item[0]);
     return 0;
 }
 
 static int vm_config_fill(struct ring3_config *cfg, struct vm_config *vc, struct error *err)
 {
     *vc = (struct vm_config){.log = &cfg->log, .event = cfg->event_fn ? event_out : NULL, .opaque = cfg};
+    vc->command = (struct vm_words){(const char *const *)cfg->command.text, cfg->command.count};
     const struct option *o;
     for (unsigned i = 0; (o = option_at(i)); i++) {
         const struct config_value *v = &cfg->value[i];
@@ -279,7 +306,9 @@ int ring3_vm_run(struct ring3_vm *v, struct ring3_end *end, struct ring3_error *
         return fail(err, status, &why);
     *end = ends[ended.reason];
     if (ended.reason == VM_END_DEBUG_EXIT)
-        end->exit_status = (int)(ended.status & 0xff);
+        end->exit_status = (int)(ended.status >> (v->vc.root != NULL) & 0xff);
+    else if (v->vc.root && (ended.reason == VM_END_RESET || ended.reason == VM_END_SHUTDOWN))
+        end->exit_status = GUEST_GAVE_UP;
     return RING3_OK;
 }
 

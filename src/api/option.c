@@ -116,6 +116,12 @@ static int parse_vsock(const char *who, const char *value, void *place, struct e
     return status ? status : parse_text(who, value, place, err);
 }
 
+static int parse_share(const char *who, const char *value, void *place, struct error *err)
+{
+    int status = vm_share_check(who, value, err);
+    return status ? status : list_add(who, value, place, err);
+}
+
 static int parse_port(const char *who, const char *value, void *place, struct error *err)
 {
     int status = char_spec_check(who, value, err);
@@ -213,6 +219,15 @@ static const struct option options[] = {
       "streams between ports of the guest (virtio-vsock) and Unix sockets at PATH"},
      parse_vsock,
      AT(vsock)},
+    {{"share", NULL, "FOLDER", NULL, "share a folder of the host (9p), see ring3(1) for words; may be repeated", true},
+     parse_share,
+     AT(share)},
+    {{"root", NULL, "host|FOLDER", NULL, "run a command on the host's root file system; writes go to memory"},
+     parse_path,
+     AT(root)},
+    {{"modules", NULL, "FOLDER", NULL, "the kernel's modules for --root; without it those of its version"},
+     parse_path,
+     AT(modules)},
     {{"console", NULL, "WHERE", NULL, "virtio console (hvc0, ...): as --serial; may be repeated", true},
      parse_port,
      AT(port)},

@@ -8,7 +8,7 @@
 #include "ring3.h"
 #include "vm/vm.h"
 
-#define OPTION_MAX 32
+#define OPTION_MAX 40
 
 struct option {
     struct ring3_option public;

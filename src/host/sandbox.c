@@ -2,7 +2,8 @@
  * Implements host/sandbox.h.
  *
  * The table below is the whole policy, by purpose. A system call that is in no row is forbidden; one with rows that
- * look at an argument is allowed where one of the rows holds. New purposes (disks, networks) are new rows.
+ * look at an argument is allowed where one of the rows holds. New purposes (networks) are new rows, with a bit where
+ * not every machine has them.
  *
  * What is refused with an error instead of the end of the process are openings of files to read: the C library tries
  * some on its own (the allocator looks for the number of processors and for the overcommit policy) and does well
@@ -19,7 +20,10 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+#include "host/landlock.h"
 
 #ifndef SYS_SECCOMP
 #define SYS_SECCOMP 1 /* si_code of SIGSYS; not in every libc's signal.h */
@@ -28,6 +32,9 @@
 #define IOCTL_TCGETS2 0x802c542au
 #define IOCTL_TCSETS2 0x402c542bu
 
+/* Purposes that not every machine has. */
+enum { FOLDERS_READ = 1, FOLDERS_WRITE = 2 };
+
 #define LOW32 0xffffffffu /* the kernel reads the argument as an int */
 
 struct rule {
@@ -35,6 +42,7 @@ struct rule {
     struct scmp_arg_cmp test; /* op 0: whatever the arguments */
     bool own;                 /* argument 0 is this process */
     bool refuse;              /* fails with EACCES */
+    u8 only;                  /* for which of the purposes; 0: always */
 };
 
 #define ANY(name)                                                                                                      \
@@ -52,6 +60,15 @@ struct rule {
 #define REFUSE(name, n, mask, val)                                                                                     \
     {                                                                                                                  \
         .call = SCMP_SYS(name), .test = {n, SCMP_CMP_MASKED_EQ, mask, val}, .refuse = true                             \
+    }
+
+#define FOR(purpose, name)                                                                                             \
+    {                                                                                                                  \
+        .call = SCMP_SYS(name), .only = (purpose)                                                                      \
+    }
+#define FOR_IF(purpose, name, n, mask, val)                                                                            \
+    {                                                                                                                  \
+        .call = SCMP_SYS(name), .test = {n, SCMP_CMP_MASKED_EQ, mask, val}, .only = (purpose)                          \
     }
 
 #define OPEN_CHANGES (O_ACCMODE | O_CREAT | O_TRUNC)
@@ -82,6 +99,33 @@ static const struct rule rules[] = {
     ANY(fdatasync),
     ANY(io_uring_enter),
     IF(fallocate, 1, LOW32, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE),
+
+    /* Shared folders (backend/share): below them files are opened, looked at and, unless all are read-only, changed.
+     * The filter sees no path; Landlock does. Devices are not made. */
+    FOR(FOLDERS_READ, openat2),
+    FOR(FOLDERS_READ, newfstatat),
+    FOR(FOLDERS_READ, fstatfs),
+    FOR(FOLDERS_READ, readlinkat),
+    FOR(FOLDERS_READ, getdents64),
+    FOR(FOLDERS_READ, preadv2),
+    FOR(FOLDERS_READ, fsync),
+    FOR(FOLDERS_READ, fgetxattr),
+    FOR(FOLDERS_READ, flistxattr),
+    FOR(FOLDERS_WRITE, mkdirat),
+    FOR(FOLDERS_WRITE, symlinkat),
+    FOR(FOLDERS_WRITE, linkat),
+    FOR(FOLDERS_WRITE, unlinkat),
+    FOR(FOLDERS_WRITE, renameat),
+    FOR(FOLDERS_WRITE, renameat2),
+    FOR(FOLDERS_WRITE, ftruncate),
+    FOR(FOLDERS_WRITE, fchmodat),
+    FOR(FOLDERS_WRITE, fchownat),
+    FOR(FOLDERS_WRITE, utimensat),
+    FOR(FOLDERS_WRITE, fsetxattr),
+    FOR(FOLDERS_WRITE, fremovexattr),
+    FOR_IF(FOLDERS_WRITE, mknodat, 2, S_IFMT, S_IFREG),
+    FOR_IF(FOLDERS_WRITE, mknodat, 2, S_IFMT, S_IFIFO),
+    FOR_IF(FOLDERS_WRITE, mknodat, 2, S_IFMT, S_IFSOCK),
 
     /* The mode of the terminal. Nothing else, least of all TIOCSTI, with which it would type into the user's shell. */
     IF(ioctl, 1, LOW32, TCGETS),
@@ -226,7 +270,7 @@ static int add_rule(scmp_filter_ctx filter, const struct rule *r)
  * TSYNC: all threads. no_new_privs comes with libseccomp's defaults. CTL_SSB: kernels before 5.16 would slow the
  * processor down for all confined threads, against a side channel that is out of scope (docs/security.md).
  */
-static int fill(scmp_filter_ctx filter)
+static int fill(scmp_filter_ctx filter, unsigned purposes)
 {
     static const struct {
         enum scmp_filter_attr attr;
@@ -236,7 +280,8 @@ static int fill(scmp_filter_ctx filter)
     for (size_t i = 0; i < ARRAY_SIZE(attrs) && !status; i++)
         status = seccomp_attr_set(filter, attrs[i].attr, attrs[i].value);
     for (size_t i = 0; i < ARRAY_SIZE(rules) && !status; i++)
-        status = add_rule(filter, &rules[i]);
+        if (!rules[i].only || rules[i].only & purposes)
+            status = add_rule(filter, &rules[i]);
     return status;
 }
 
@@ -253,17 +298,37 @@ static int load(scmp_filter_ctx filter)
     return status;
 }
 
-int sandbox_enter(struct error *err)
+static unsigned purposes_of(const struct sandbox_needs *needs)
+{
+    unsigned purposes = needs && needs->folders ? FOLDERS_READ : 0;
+    for (unsigned i = 0; needs && i < needs->folders; i++)
+        purposes |= needs->folder[i].read_only ? 0 : FOLDERS_WRITE;
+    return purposes;
+}
+
+static int enter_filter(unsigned purposes)
 {
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_TRAP);
     if (!filter)
-        return error_set(err, -ENOMEM, "out of memory for the filter of system calls");
+        return -ENOMEM;
     learn_names();
-    int status = fill(filter);
+    int status = fill(filter, purposes);
     if (!status)
         status = load(filter);
     seccomp_release(filter);
+    return status;
+}
+
+/* Landlock first: the filter would not let it. */
+int sandbox_enter(const struct sandbox_needs *needs, struct error *err)
+{
+    struct error why = {0};
+    int bounds = needs && needs->folders ? landlock_enter(needs->folder, needs->folders, &why) : 0;
+    int status = enter_filter(purposes_of(needs));
     if (status)
         return error_set(err, status, "the host takes no filter of system calls (seccomp): %s", strerror(-status));
-    return 0;
+    if (!bounds)
+        return 0;
+    (void)error_set(err, bounds, "%s", why.text);
+    return 1;
 }

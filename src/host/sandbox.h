@@ -7,6 +7,9 @@
  * a shell shows as status 159. Whoever handled SIGSYS before sandbox_enter is called first (to put a terminal back),
  * so the line is written last.
  *
+ * A machine with shared folders needs more: it opens files all the time, and what the filter cannot look at, paths, is
+ * for Landlock to confine (host/landlock.h), where the host has it.
+ *
  * Whoever enters has made its threads and opened its files before. seccomp(2), filters by libseccomp.
  */
 #ifndef HOST_SANDBOX_H
@@ -14,8 +17,23 @@
 
 #include "base/error.h"
 
-/* For the whole process. Once. On failure nothing has changed; the message says why the host would not. */
-int sandbox_enter(struct error *err) MUST_CHECK;
+struct sandbox_folder {
+    int fd;
+    bool read_only;
+};
+
+/* What the machine does beside running. */
+struct sandbox_needs {
+    const struct sandbox_folder *folder; /* shares of them */
+    unsigned folders;
+};
+
+/*
+ * For the whole process. Once. On failure nothing has changed that a machine would notice; the message says why the
+ * host would not. `needs` may be NULL. If it entered, but without Landlock although there are folders, that is 1, and
+ * the message says why.
+ */
+int sandbox_enter(const struct sandbox_needs *needs, struct error *err) MUST_CHECK;
 
 /*
  * The same for a process that was forked for one purpose (backend/net), before its first look at what comes from a

@@ -21,6 +21,7 @@ struct loop;
 struct machine;
 struct mem_space;
 struct net;
+struct share;
 struct world;
 
 enum machine_event {
@@ -33,6 +34,8 @@ enum machine_event {
 #define MACHINE_MAX_DISKS    24
 #define MACHINE_MAX_CONSOLES 7
 #define MACHINE_MAX_NETS     8
+#define MACHINE_MAX_SHARES   16
+#define MACHINE_STREAMS      3
 
 /* A virtio-blk. */
 struct machine_disk {
@@ -71,11 +74,16 @@ struct machine_config {
     unsigned nets;
     struct net *vsock; /* of a virtio-vsock; NULL: none */
     u32 vsock_cid;
+    struct share *share[MACHINE_MAX_SHARES]; /* as `block` of a disk */
+    unsigned shares;
     struct chardev *port[MACHINE_MAX_CONSOLES]; /* of a virtio-console */
     unsigned ports;
-    struct chardev *serial;  /* NULL: the port is there, bytes go nowhere */
-    struct chardev *console; /* debug console, ports 0xe9 and 0x402; may be NULL */
-    bool no_firmware_log;    /* leave port 0x402 out */
+    struct chardev *stream[MACHINE_STREAMS]; /* of a virtio-console of their own; NULL: none */
+    const u8 *archive;                       /* one more for a Linux kernel, behind that of --initramfs */
+    size_t archive_size;                     /* 0: none; needed while the machine is made */
+    struct chardev *serial;                  /* NULL: the port is there, bytes go nowhere */
+    struct chardev *console;                 /* debug console, ports 0xe9 and 0x402; may be NULL */
+    bool no_firmware_log;                    /* leave port 0x402 out */
     struct loop *loop;
     const struct log *log;
     /* Called with the machine lock held, on whatever thread it happened; must only note it and wake the owner. */

@@ -9,6 +9,7 @@
 #include "cpu/world.h"
 #include "dev/pc/apic.h"
 #include "dev/pc/ferr.h"
+#include "dev/virtio/console.h"
 #include "event/door.h"
 #include "event/loop.h"
 #include "machine/board.h"
@@ -88,7 +89,8 @@ static int read_files(struct machine *m, struct error *err)
     if (status)
         return status;
     bool list = m->kernel.path && boot_identify(&m->kernel) == BOOT_MULTIBOOT;
-    return boot_modules_read(&m->modules, m->initramfs, list, file_limit(m), err);
+    status = boot_modules_read(&m->modules, m->initramfs, list, file_limit(m), err);
+    return status ? status : boot_modules_append(&m->modules, m->cfg.archive, m->cfg.archive_size, err);
 }
 
 /* --- processors ------------------------------------------------------------------------------------------------- */
@@ -254,6 +256,8 @@ struct machine *machine_create(const struct machine_config *cfg, struct error *e
 static void destroy_devices(struct machine *m)
 {
     loop_lock(m->cfg.loop);
+    if (m->stream)
+        virtio_console_finish(m->stream);
     while (m->devs) {
         struct dev *d = m->dev[--m->devs];
         d->cls->destroy(d);

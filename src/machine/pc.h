@@ -26,7 +26,7 @@ struct pm;
 struct rtc;
 struct virtio_device;
 
-#define MACHINE_DEVS_MAX (MACHINE_MAX_CPUS + 96) /* at most two for each PCI slot, and those of the board */
+#define MACHINE_DEVS_MAX (MACHINE_MAX_CPUS + 128) /* at most two for each PCI slot, and those of the board */
 
 struct machine {
     struct machine_config cfg; /* strings are the machine's own copies */
@@ -57,6 +57,7 @@ struct machine {
     struct pit *pit;
     struct pm *pm;
     struct rtc *rtc;
+    struct virtio_device *stream;  /* NULL: none */
     struct virtio_device *balloon; /* NULL: not asked for */
 
     /* What fw_cfg shows; rebuilt when firmware asks for it. */

@@ -9,13 +9,15 @@
 #include "dev/virtio/console.h"
 #include "dev/virtio/mmio.h"
 #include "dev/virtio/net.h"
+#include "dev/virtio/p9.h"
 #include "dev/virtio/pci.h"
 #include "dev/virtio/rng.h"
 #include "dev/virtio/vsock.h"
 #include "machine/pc.h"
 
 #define SLOTS 32
-_Static_assert(MACHINE_MAX_DISKS + MACHINE_MAX_NETS + 4 <= 64, "a bit of virtio_pulled for each device");
+_Static_assert(MACHINE_MAX_DISKS + MACHINE_MAX_NETS + MACHINE_MAX_SHARES + 4 <= 64,
+               "a bit of virtio_pulled for each device");
 _Static_assert(MACHINE_DISK_QUEUES <= VIRTIO_BLK_QUEUES, "queues of a disk");
 _Static_assert(MACHINE_MAX_CONSOLES == VIRTIO_CONSOLE_PORTS, "consoles");
 _Static_assert(MACHINE_MAC == VIRTIO_NET_MAC, "addresses of cards");
@@ -113,6 +115,17 @@ static int add_net(struct machine *m, unsigned n, struct error *err)
     return add_device(m, virtio_net_create(&host, &cfg, err), n, err);
 }
 
+static int add_streams(struct machine *m, struct error *err)
+{
+    struct virtio_host host = host_of(m);
+    struct virtio_console_config cfg = {.ports = MACHINE_STREAMS, .stream = true};
+
+    for (unsigned n = 0; n < MACHINE_STREAMS; n++)
+        cfg.chr[n] = m->cfg.stream[n];
+    m->stream = virtio_console_create(&host, &cfg, err);
+    return add_device(m, m->stream, 1, err);
+}
+
 int machine_add_virtio(struct machine *m, struct error *err)
 {
     struct virtio_host host = host_of(m);
@@ -123,6 +136,8 @@ int machine_add_virtio(struct machine *m, struct error *err)
         status = add_device(m, virtio_rng_create(&host, err), 0, err);
     for (unsigned n = 0; n < m->cfg.disks && !status; n++)
         status = add_disk(m, n, err);
+    if (!status && m->cfg.stream[0])
+        status = add_streams(m, err);
     if (!status && m->cfg.ports)
         status = add_console(m, err);
     if (!status && m->cfg.balloon) {
@@ -133,6 +148,8 @@ int machine_add_virtio(struct machine *m, struct error *err)
         status = add_net(m, n, err);
     if (!status && m->cfg.vsock)
         status = add_device(m, virtio_vsock_create(&host, &vsock, err), 0, err);
+    for (unsigned n = 0; n < m->cfg.shares && !status; n++)
+        status = add_device(m, virtio_p9_create(&host, m->cfg.share[n], err), n, err);
     return status;
 }
 

@@ -80,6 +80,8 @@ int vm_open_consoles(struct vm *vm, struct error *err)
         status = console_open(vm, &vm->debugcon, "debugcon", debugcon_spec(&vm->cfg), MUX_CONSOLE, err);
     if (!status)
         status = ports_open(vm, err);
+    if (!status)
+        status = vm_open_root(vm, err);
     loop_unlock(vm->loop);
     return status;
 }
@@ -103,6 +105,7 @@ void vm_close_consoles(struct vm *vm)
     char_destroy(vm->debugcon);
     for (unsigned n = 0; n < MACHINE_MAX_CONSOLES; n++)
         char_destroy(vm->port[n]);
+    vm_close_root(vm);
     mux_destroy(vm->mux);
     loop_unlock(vm->loop);
 }

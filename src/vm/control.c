@@ -130,6 +130,7 @@ static int do_owner_reset(struct vm *vm, struct vm_end *end, struct error *err)
     processors_halt(vm);
     world_exclusive(world, NULL);
     vm_drain_disks(vm);
+    vm_drain_shares(vm);
     loop_lock(vm->loop);
     int status = machine_reset(vm->machine, err);
     loop_unlock(vm->loop);

@@ -7,12 +7,14 @@
 #include <pthread.h>
 
 #include "engine/engine.h"
+#include "machine/bytes.h"
 #include "machine/machine.h"
 #include "vm/vm.h"
 
 struct block;
 struct chardev;
 struct net;
+struct share;
 
 #define VM_DISK_SERIAL 20
 
@@ -63,6 +65,15 @@ struct vm_net {
     bool packed;
 };
 
+/* What cfg.root adds. */
+struct vm_root {
+    bool terminal; /* the command has one; else the streams */
+    bool errors;   /* the serial port leads to standard error */
+    char *share, *cmdline;
+    struct bytes archive;
+    struct chardev *stream[MACHINE_STREAMS]; /* standard input, output, error */
+};
+
 struct vm {
     struct vm_config cfg;
     struct loop *loop;
@@ -74,6 +85,8 @@ struct vm {
     unsigned nets;
     struct net *vsock; /* NULL: not asked for */
     u32 vsock_cid;
+    struct share *share[MACHINE_MAX_SHARES]; /* of cfg.share */
+    struct vm_root root;
     struct machine *machine;
     const struct engine_ops *engine;
     char engine_reason[160];
@@ -116,6 +129,17 @@ void vm_close_disks(struct vm *vm);
 int vm_open_nets(struct vm *vm, struct error *err) MUST_CHECK;
 int vm_start_nets(struct vm *vm, struct error *err) MUST_CHECK;
 void vm_close_nets(struct vm *vm);
+/* shares.c: cfg.share, in the same way. */
+int vm_open_shares(struct vm *vm, struct error *err) MUST_CHECK;
+void vm_drain_shares(struct vm *vm);
+void vm_close_shares(struct vm *vm);
+
+/* root.c, in this order: changes cfg; opens consoles of its own, with the machine lock; makes the archive, when the
+ * shares are open. */
+int vm_prepare_root(struct vm *vm, struct error *err) MUST_CHECK;
+int vm_open_root(struct vm *vm, struct error *err) MUST_CHECK;
+int vm_build_root(struct vm *vm, struct error *err) MUST_CHECK;
+void vm_close_root(struct vm *vm);
 
 /* Notes what is to be done; halt: the processors come out of the engine first. Any thread, mutex not held. */
 void vm_todo(struct vm *vm, u32 todo, bool halt);

@@ -92,6 +92,8 @@ static int open_machine(struct vm *vm, struct error *err)
         .serial = vm->serial,
         .console = vm->debugcon,
         .no_firmware_log = !cfg->debugcon,
+        .archive = vm->root.archive.data,
+        .archive_size = vm->root.archive.size,
         .loop = vm->loop,
         .log = cfg->log,
         .event = machine_event,
@@ -102,6 +104,10 @@ static int open_machine(struct vm *vm, struct error *err)
         return status;
     take_disks(vm, &mc);
     take_nets(vm, &mc);
+    for (unsigned n = 0; n < cfg->share.count; n++)
+        mc.share[mc.shares++] = vm->share[n];
+    for (unsigned n = 0; n < MACHINE_STREAMS; n++)
+        mc.stream[n] = vm->root.stream[n];
     for (unsigned n = 0; n < cfg->port.count; n++)
         mc.port[mc.ports++] = vm->port[n];
     vm->machine = machine_create(&mc, err);
@@ -153,11 +159,17 @@ static int open_all(struct vm *vm, struct error *err)
 
     int status = vm_choose_engine(vm, err);
     if (!status)
+        status = vm_prepare_root(vm, err);
+    if (!status)
         status = vm_open_nets(vm, err);
     if (!status)
         status = vm_open_consoles(vm, err);
     if (!status)
         status = vm_open_disks(vm, err);
+    if (!status)
+        status = vm_open_shares(vm, err);
+    if (!status)
+        status = vm_build_root(vm, err);
     if (!status)
         status = open_machine(vm, err);
     if (!status)
@@ -199,8 +211,10 @@ void vm_destroy(struct vm *vm)
     free(vm->processors);
     perf_map_destroy(vm->perf_map);
     vm_drain_disks(vm);
+    vm_drain_shares(vm);
     machine_destroy(vm->machine);
     vm_close_disks(vm);
+    vm_close_shares(vm);
     if (vm->loop) {
         vm_close_nets(vm);
         vm_close_consoles(vm);

@@ -54,6 +54,11 @@ struct vm_list {
     unsigned count;
 };
 
+struct vm_words {
+    const char *const *item;
+    unsigned count;
+};
+
 /* Strings are borrowed until vm_destroy. */
 struct vm_config {
     u64 ram_size;
@@ -61,11 +66,15 @@ struct vm_config {
     const char *cpu_model; /* a name of cpu/model.h */
     const char *engine;    /* a name of engine/engine.h, or "auto" */
     const char *kernel, *initramfs, *cmdline, *firmware;
-    struct vm_list disk; /* see vm_disk_check */
-    struct vm_list net;  /* see vm_net_check; none given: nat for a guest that was given */
-    const char *vsock;   /* see vm_vsock_check; NULL: none */
-    struct vm_list port; /* virtio consoles, as `serial` */
-    const char *serial;  /* as char_open takes it (backend/char/open.h) */
+    struct vm_list disk;     /* see vm_disk_check */
+    struct vm_list net;      /* see vm_net_check; none given: nat for a guest that was given */
+    const char *vsock;       /* see vm_vsock_check; NULL: none */
+    struct vm_list share;    /* shared folders, as share_open takes them (backend/share/open.h) */
+    struct vm_list port;     /* virtio consoles, as `serial` */
+    const char *root;        /* "host", or a folder: see vm/root.c; NULL: the guest brings its own */
+    const char *modules;     /* a folder with modules for `root`; NULL: by the kernel's version */
+    struct vm_words command; /* to run there; empty: a shell */
+    const char *serial;      /* as char_open takes it (backend/char/open.h) */
     const char
         *debugcon; /* the same; NULL: port 0xe9 joins the serial port on stdio, firmware's port 0x402 is not there */
     bool debug_exit, testdev, no_reboot, rng, balloon, virtio_mmio;
@@ -100,6 +109,8 @@ int vm_vsock_check(const char *who, const char *spec, struct error *err) MUST_CH
 
 /* A line for each network and the vsock: which card it is, where it leads, what went through. */
 void vm_show_nets(struct vm *vm, void (*line)(void *opaque, const char *text), void *opaque);
+/* As vm_disk_check, for a shared folder. */
+int vm_share_check(const char *who, const char *spec, struct error *err) MUST_CHECK;
 
 /* Runs the machine until it ends; once. */
 int vm_run(struct vm *vm, struct vm_end *end, struct error *err) MUST_CHECK;

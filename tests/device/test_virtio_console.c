@@ -18,7 +18,8 @@ struct sink {
     struct chardev cd;
     char text[64];
     size_t len;
-    unsigned kicks;
+    unsigned kicks, flushes;
+    bool behind;
 };
 
 struct fixture {
@@ -41,10 +42,23 @@ static void sink_kick(struct chardev *cd)
     container_of(cd, struct sink, cd)->kicks++;
 }
 
-static void setup(struct fixture *f)
+static bool sink_is_behind(struct chardev *cd)
 {
-    static const struct char_ops ops = {.write = sink_write, .kick = sink_kick};
-    struct virtio_console_config cfg = {.ports = PORTS};
+    return container_of(cd, struct sink, cd)->behind;
+}
+
+static void sink_flush(struct chardev *cd)
+{
+    struct sink *s = container_of(cd, struct sink, cd);
+    s->behind = false;
+    s->flushes++;
+}
+
+static void setup_as(struct fixture *f, bool stream)
+{
+    static const struct char_ops ops = {
+        .write = sink_write, .kick = sink_kick, .is_behind = sink_is_behind, .flush = sink_flush};
+    struct virtio_console_config cfg = {.ports = PORTS, .stream = stream};
     memset(f, 0, sizeof(*f));
     driver_open(&f->d);
     for (unsigned n = 0; n < PORTS; n++) {
@@ -53,6 +67,11 @@ static void setup(struct fixture *f)
     }
     struct virtio_host host = driver_host(&f->d, false);
     driver_attach(&f->d, virtio_console_create(&host, &cfg, NULL));
+}
+
+static void setup(struct fixture *f)
+{
+    setup_as(f, false);
 }
 
 static void start(struct fixture *f, u64 features)
@@ -120,7 +139,7 @@ static void control_send(struct fixture *f, u32 port, u16 event, u16 value)
     send(f, CONTROL_TX, message, sizeof(message));
 }
 
-static void expect_control(struct fixture *f, u32 port, u16 event)
+static void expect_control_value(struct fixture *f, u32 port, u16 event, u16 value)
 {
     const u8 *message = f->d.ram + buffer(CONTROL_RX);
     u16 id;
@@ -130,7 +149,12 @@ static void expect_control(struct fixture *f, u32 port, u16 event)
     assert_int_equal(len, 8);
     assert_int_equal(get_u32(message), port);
     assert_int_equal(get_u16(message + 4), event);
-    assert_int_equal(get_u16(message + 6), 1);
+    assert_int_equal(get_u16(message + 6), value);
+}
+
+static void expect_control(struct fixture *f, u32 port, u16 event)
+{
+    expect_control_value(f, port, event, 1);
 }
 
 static void test_single(void **state)
@@ -192,8 +216,62 @@ static void test_multiport(void **state)
     driver_close(&f.d);
 }
 
+/* The sink as its reader sees it: done with what there was. */
+static void catch_up(struct fixture *f, unsigned port)
+{
+    const struct char_receiver *rx = &f->sink[port].cd.rx;
+    loop_lock(f->d.loop);
+    f->sink[port].behind = false;
+    rx->caught_up(rx->opaque);
+    loop_unlock(f->d.loop);
+}
+
+/* Ports that are no consoles: what is written waits for the reader, and the end of the input arrives, once. */
+static void test_stream(void **state)
+{
+    struct fixture f;
+    u16 id;
+    u32 used;
+    const struct driver_seg seg = {buffer(TX1), 3, false};
+    setup_as(&f, true);
+    start(&f, V1 | MULTIPORT);
+    control_send(&f, 1, PORT_READY, 1);
+    expect_control(&f, 1, PORT_OPEN);
+    control_send(&f, 1, PORT_OPEN, 1);
+    send(&f, TX1, "one", 3);
+    f.sink[1].behind = true;
+    (void)driver_add(&f.d, &f.q[TX1], &seg, 1);
+    driver_kick(&f.d, &f.q[TX1]);
+    assert_false(driver_take(&f.d, &f.q[TX1], &id, &used));
+    assert_string_equal(f.sink[1].text, "one");
+    catch_up(&f, 1);
+    assert_true(driver_take(&f.d, &f.q[TX1], &id, &used));
+    assert_string_equal(f.sink[1].text, "oneone");
+
+    const struct char_receiver *rx = &f.sink[1].cd.rx;
+    for (unsigned n = 0; n < 2; n++) {
+        loop_lock(f.d.loop);
+        rx->ended(rx->opaque);
+        loop_unlock(f.d.loop);
+    }
+    expect_control_value(&f, 1, PORT_OPEN, 0);
+    give(&f, CONTROL_RX, 32);
+    assert_false(driver_take(&f.d, &f.q[CONTROL_RX], &id, &used));
+
+    f.sink[1].behind = true; /* and then the machine ends */
+    (void)driver_add(&f.d, &f.q[TX1], &seg, 1);
+    driver_kick(&f.d, &f.q[TX1]);
+    loop_lock(f.d.loop);
+    virtio_console_finish(f.d.dev);
+    loop_unlock(f.d.loop);
+    assert_string_equal(f.sink[1].text, "oneoneone");
+    assert_true(f.sink[1].flushes > 0);
+    driver_close(&f.d);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_single), cmocka_unit_test(test_multiport)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_single), cmocka_unit_test(test_multiport),
+                                       cmocka_unit_test(test_stream)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,6 +7,7 @@
 
 #include "../device/block_stub.h"
 #include "../device/net_stub.h"
+#include "../device/share_stub.h"
 #include "../device/virtio_driver.h"
 #include "backend/char/chardev.h"
 #include "dev/virtio/balloon.h"
@@ -14,6 +15,7 @@
 #include "dev/virtio/console.h"
 #include "dev/virtio/mmio.h"
 #include "dev/virtio/net.h"
+#include "dev/virtio/p9.h"
 #include "dev/virtio/rng.h"
 #include "dev/virtio/vsock.h"
 
@@ -25,6 +27,7 @@ struct rig {
     struct driver d;
     struct driver_queue q[QUEUES];
     struct block block;
+    struct share share;
     struct chardev cd[2];
     struct net net;
 };
@@ -61,9 +64,10 @@ static struct virtio_device *device_make(struct rig *r, u8 kind)
         return virtio_console_create(&host, &console, NULL);
     case 7:
         return virtio_vsock_create(&host, &vsock, NULL);
+    case 6:
+        return virtio_p9_create(&host, &r->share, NULL);
     case 3:
     case 5:
-    case 6:
         return virtio_net_create(&host, &net, NULL);
     default:
         return virtio_balloon_create(&host, NULL);
@@ -176,6 +180,8 @@ static void outside_step(struct rig *r, u8 op)
     loop_lock(r->d.loop);
     r->block.fail = op & 0x10 ? -EIO : 0;
     (void)stub_step(&r->block);
+    (void)share_stub_step(&r->share);
+    r->share.later = op & 8;
     char_kick(&r->cd[op >> 5 & 1]);
     loop_unlock(r->d.loop);
 }
@@ -186,6 +192,7 @@ static void life_step(struct rig *r, struct script *s, u8 op)
         start(r, s);
         return;
     }
+    share_drain(&r->share);
     block_drain(&r->block); /* as whoever saves or resets a machine does */
     loop_lock(r->d.loop);
     struct dev *transport = (struct dev *)r->d.pci, *device = &r->d.dev->dev;
@@ -228,6 +235,7 @@ static void mmio_input(struct rig *r, struct script *s, u8 kind)
             outside_step(r, op);
     }
     block_drain(&r->block);
+    share_drain(&r->share);
     loop_lock(r->d.loop);
     ((struct dev *)mmio)->cls->destroy((struct dev *)mmio);
     device->dev.cls->destroy(&device->dev);
@@ -274,6 +282,7 @@ static void pci_input(struct rig *r, struct script *s, u8 kind)
         }
     }
     block_drain(&r->block);
+    share_drain(&r->share);
     driver_close(&r->d);
 }
 
@@ -287,6 +296,7 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
         abort();
     driver_open(&r->d);
     stub_open(&r->block, r->d.loop);
+    share_stub_open(&r->share, r->d.loop);
     r->cd[0].ops = r->cd[1].ops = &ops;
     u8 kind = (u8)script_take(&s, 1);
     if (kind & KIND_MMIO)

@@ -79,7 +79,7 @@ static _Noreturn void child(const char *path, const char *options)
     struct error err = {0};
     char spec[120];
     snprintf(spec, sizeof(spec), "%s%s", path, options);
-    if (!loop || block_open(spec, loop, &no_log, &d, &err) || sandbox_enter(&err)) {
+    if (!loop || block_open(spec, loop, &no_log, &d, &err) || sandbox_enter(NULL, &err)) {
         fprintf(stderr, "%s\n", err.text);
         _exit(2);
     }

@@ -263,6 +263,67 @@ static void mux_type(struct mux_bench *b, const char *keys)
     rx->receive(rx->opaque, (const u8 *)keys, strlen(keys));
 }
 
+static void note_end(void *opaque)
+{
+    ((struct sink *)opaque)->breaks += 100;
+}
+
+static void note_caught_up(void *opaque)
+{
+    ((struct sink *)opaque)->breaks++;
+}
+
+/* Pipes at both ends: the end of the input is told, also to one who comes late; output that waits is told of. */
+static void test_ends(void **state)
+{
+    struct loop *l = loop_create();
+    const struct char_host host = {.loop = l, .log = &test_log};
+    struct sink s = {.room = 100};
+    const struct char_receiver rx = {
+        .room = sink_room, .receive = sink_receive, .opaque = &s, .caught_up = note_caught_up, .ended = note_end};
+    static u8 much[KiB(100)];
+    int in[2], out[2];
+    pthread_t thread;
+    assert_int_equal(pipe(in) | pipe(out), 0);
+    loop_lock(l);
+    struct chardev *cd = char_open_descriptors(&host, WHO, in[0], out[1], NULL);
+    assert_non_null(cd);
+    char_attach(cd, &rx);
+    char_write(cd, much, sizeof(much));
+    assert_true(char_is_behind(cd));
+    loop_unlock(l);
+    assert_int_equal(write(in[1], "last", 4), 4);
+    (void)close(in[1]);
+    assert_int_equal(host_thread_start(&thread, "loop", bench_loop, l), 0);
+    for (size_t done = 0; done < sizeof(much);) {
+        static u8 buf[4096];
+        ssize_t n = read(out[0], buf, sizeof(buf));
+        assert_true(n > 0);
+        done += (size_t)n;
+    }
+    for (unsigned n = 0, told = 0; told != 101 && n < 5000; n++) {
+        (void)usleep(1000);
+        loop_lock(l);
+        told = s.breaks;
+        loop_unlock(l);
+    }
+    loop_quit(l);
+    host_thread_join(thread);
+    assert_int_equal(s.breaks, 101);
+    assert_int_equal(s.len, 4);
+    loop_lock(l);
+    assert_false(char_is_behind(cd));
+    char_attach(cd, &rx);
+    assert_int_equal(s.breaks, 201);
+    char_flush(cd);
+    char_destroy(cd);
+    loop_unlock(l);
+    (void)close(in[0]);
+    (void)close(out[0]);
+    (void)close(out[1]);
+    loop_destroy(l);
+}
+
 static void test_escapes(void **state)
 {
     struct mux_bench b;
@@ -336,9 +397,9 @@ static void test_queue(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_spec),        cmocka_unit_test(test_file),    cmocka_unit_test(test_pty),
-        cmocka_unit_test(test_slow_reader), cmocka_unit_test(test_escapes), cmocka_unit_test(test_focus),
-        cmocka_unit_test(test_queue),
+        cmocka_unit_test(test_spec),        cmocka_unit_test(test_file),  cmocka_unit_test(test_pty),
+        cmocka_unit_test(test_slow_reader), cmocka_unit_test(test_ends),  cmocka_unit_test(test_escapes),
+        cmocka_unit_test(test_focus),       cmocka_unit_test(test_queue),
     };
     (void)signal(SIGPIPE, SIG_IGN);
     return cmocka_run_group_tests(tests, NULL, NULL);

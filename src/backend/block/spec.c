@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "backend/block/open.h"
+#include "backend/words.h"
 
 /* The values of a key, and what each means. */
 struct word {
@@ -30,16 +31,6 @@ static bool find_word(const struct word *words, size_t count, const char *name, 
     return false;
 }
 
-static bool find_switch(const char *name, bool *on)
-{
-    static const struct word words[] = {{"on", 1}, {"off", 0}};
-    unsigned value;
-    if (!find_word(words, ARRAY_SIZE(words), name, &value))
-        return false;
-    *on = value;
-    return true;
-}
-
 static bool set_format(struct spec *s, const char *value)
 {
     return image_format_find(value, &s->image.format);
@@ -47,7 +38,7 @@ static bool set_format(struct spec *s, const char *value)
 
 static bool set_readonly(struct spec *s, const char *value)
 {
-    return find_switch(value, &s->image.read_only);
+    return words_switch(value, &s->image.read_only);
 }
 
 static bool set_backing(struct spec *s, const char *value)
@@ -73,7 +64,7 @@ static bool set_cache(struct spec *s, const char *value)
 static bool set_discard(struct spec *s, const char *value)
 {
     bool on;
-    if (!find_switch(value, &on))
+    if (!words_switch(value, &on))
         return false;
     s->queue.no_discard = !on;
     return true;
@@ -98,23 +89,6 @@ static const struct key keys[] = {
     {"aio", "auto, uring or threads", set_aio},
 };
 
-/* Cuts the text at its next single comma and undoubles those before it; what follows, or NULL. */
-static char *cut(char *text)
-{
-    char *to = text;
-    for (char *from = text; *from; from++) {
-        if (*from == ',' && from[1] != ',') {
-            *to = '\0';
-            return from + 1;
-        }
-        if (*from == ',')
-            from++;
-        *to++ = *from;
-    }
-    *to = '\0';
-    return NULL;
-}
-
 static int set_key(struct spec *s, char *word, struct error *err)
 {
     char *value = strchr(word, '=');
@@ -138,7 +112,7 @@ int spec_parse(const char *text, struct spec *out, struct error *err)
     *out = (struct spec){.text = strdup(text)};
     if (!out->text)
         return error_set(err, -ENOMEM, "%s: out of memory", text);
-    char *rest = cut(out->text);
+    char *rest = words_cut(out->text);
     out->image.path = out->text;
     out->image.backing = out->backing;
     if (!*out->text)
@@ -146,7 +120,7 @@ int spec_parse(const char *text, struct spec *out, struct error *err)
     int status = 0;
     while (rest && !status) {
         char *word = rest;
-        rest = cut(word);
+        rest = words_cut(word);
         status = set_key(out, word, err);
     }
     return status;

@@ -13,6 +13,17 @@ void char_write(struct chardev *cd, const u8 *buf, size_t len)
     cd->ops->write(cd, buf, len);
 }
 
+bool char_is_behind(struct chardev *cd)
+{
+    return cd->ops->is_behind && cd->ops->is_behind(cd);
+}
+
+void char_flush(struct chardev *cd)
+{
+    if (cd->ops->flush)
+        cd->ops->flush(cd);
+}
+
 void char_attach(struct chardev *cd, const struct char_receiver *r)
 {
     cd->rx = r ? *r : (struct char_receiver){0};

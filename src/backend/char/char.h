@@ -21,10 +21,18 @@ struct char_receiver {
     /* A break condition on the line; may be NULL. */
     void (*brk)(void *opaque);
     void *opaque;
+    /* char_is_behind is false again; may be NULL. */
+    void (*caught_up)(void *opaque);
+    /* The input has ended. Said again at each kick. May be NULL. */
+    void (*ended)(void *opaque);
 };
 
 /* Never blocks: what the host does not take at once is buffered up to a bound and then dropped with a message. */
 void char_write(struct chardev *cd, const u8 *buf, size_t len);
+/* What was written before waits for a slow reader. Whoever can wait, too, loses nothing. */
+bool char_is_behind(struct chardev *cd);
+/* Waits until nothing does: for a reader that takes its time, for ever. */
+void char_flush(struct chardev *cd);
 /* One receiver; NULL takes it away. */
 void char_attach(struct chardev *cd, const struct char_receiver *r);
 /* The receiver has room again. */

@@ -11,6 +11,9 @@ struct char_ops {
     void (*write)(struct chardev *cd, const u8 *buf, size_t len);
     /* A receiver came, or has room again; may be NULL. */
     void (*kick)(struct chardev *cd);
+    /* See char.h; NULL: never behind. */
+    bool (*is_behind)(struct chardev *cd);
+    void (*flush)(struct chardev *cd);
     /* See char_start; may be NULL. */
     int (*start)(struct chardev *cd, struct error *err);
     void (*destroy)(struct chardev *cd);

@@ -87,19 +87,21 @@ struct chardev *char_open_pty(const struct char_host *host, const char *who, str
  * Standard output is shared with the shell and maybe others, so O_NONBLOCK must not be set on it. A terminal or a pipe
  * can be opened once more, which gives flags of our own; what remains is told apart by its type.
  */
-static void stdout_prepare(struct stream_config *cfg)
+static void output_prepare(struct stream_config *cfg, int out)
 {
+    char path[32];
     struct stat st;
     cfg->how = STREAM_POLLED;
-    cfg->out = STDOUT_FILENO;
-    if (fstat(STDOUT_FILENO, &st))
+    cfg->out = out;
+    if (out < 0 || fstat(out, &st))
         return;
     if (S_ISREG(st.st_mode)) {
         cfg->how = STREAM_NONBLOCK;
     } else if (S_ISSOCK(st.st_mode)) {
         cfg->how = STREAM_SOCKET;
-    } else if (S_ISFIFO(st.st_mode) || isatty(STDOUT_FILENO)) {
-        int fd = open("/proc/self/fd/1", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    } else if (S_ISFIFO(st.st_mode) || isatty(out)) {
+        (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", out);
+        int fd = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
         if (fd < 0)
             return;
         cfg->how = STREAM_NONBLOCK;
@@ -107,11 +109,16 @@ static void stdout_prepare(struct stream_config *cfg)
     }
 }
 
+struct chardev *char_open_descriptors(const struct char_host *host, const char *who, int in, int out, struct error *err)
+{
+    struct stream_config cfg = {.host = *host, .who = who, .in = in, .owned = {-1, -1}};
+    if (in >= 0 && fcntl(in, F_GETFD) < 0)
+        cfg.in = -1;
+    output_prepare(&cfg, out);
+    return stream_or_error(&cfg, err);
+}
+
 struct chardev *char_open_stdio(const struct char_host *host, const char *who, struct error *err)
 {
-    struct stream_config cfg = {.host = *host, .who = who, .in = STDIN_FILENO, .owned = {-1, -1}};
-    if (fcntl(STDIN_FILENO, F_GETFD) < 0)
-        cfg.in = -1;
-    stdout_prepare(&cfg);
-    return stream_or_error(&cfg, err);
+    return char_open_descriptors(host, who, STDIN_FILENO, STDOUT_FILENO, err);
 }

@@ -33,6 +33,10 @@ struct chardev *char_open_pty(const struct char_host *host, const char *who, str
  */
 struct chardev *char_open_stdio(const struct char_host *host, const char *who, struct error *err);
 
+/* Descriptors that others share, too, as standard input (only read) and output or error (only written); -1: none. */
+struct chardev *char_open_descriptors(const struct char_host *host, const char *who, int in, int out,
+                                      struct error *err);
+
 /*
  * By text: "stdio", "file=PATH", "pty" or "null". char_spec_check refuses any other with a message that names the
  * choices; char_open does all of them but stdio, which can be there only once and is shared through a mux (mux.h).

@@ -33,6 +33,7 @@ struct stream {
     u8 *ring;
     size_t head, used;
     bool dropping; /* since the ring was last empty */
+    bool ended;    /* there will be no more input */
 };
 
 static struct stream *stream_of(struct chardev *cd)
@@ -125,8 +126,26 @@ static void out_ready(void *opaque, short revents)
 {
     struct stream *s = opaque;
     ring_drain(s);
-    if (!s->used)
-        watch_set(&s->out_watch, 0);
+    if (s->used)
+        return;
+    watch_set(&s->out_watch, 0);
+    if (s->cd.rx.caught_up)
+        s->cd.rx.caught_up(s->cd.rx.opaque);
+}
+
+static bool stream_is_behind(struct chardev *cd)
+{
+    return stream_of(cd)->used != 0;
+}
+
+static void stream_wait(struct chardev *cd)
+{
+    struct stream *s = stream_of(cd);
+    while (s->used) {
+        struct pollfd p = {.fd = s->out, .events = POLLOUT};
+        (void)poll(&p, 1, -1);
+        ring_drain(s);
+    }
 }
 
 static void stream_write(struct chardev *cd, const u8 *buf, size_t len)
@@ -137,6 +156,12 @@ static void stream_write(struct chardev *cd, const u8 *buf, size_t len)
         return;
     ring_put(s, buf + done, len - done);
     watch_set(&s->out_watch, POLLOUT);
+}
+
+static void tell_end(const struct stream *s)
+{
+    if (s->ended && s->cd.rx.ended)
+        s->cd.rx.ended(s->cd.rx.opaque);
 }
 
 /* Input in steps of what the receiver takes. Returns false when there is nothing more to read now. */
@@ -156,6 +181,8 @@ static bool read_some(struct stream *s)
     if (n == 0 || (errno != EAGAIN && errno != EINTR)) { /* end of file, or the terminal is gone */
         watch_remove(&s->in_watch);
         s->in = -1;
+        s->ended = true;
+        tell_end(s);
     }
     return false;
 }
@@ -171,6 +198,7 @@ static void stream_kick(struct chardev *cd)
     struct stream *s = stream_of(cd);
     if (s->in >= 0)
         watch_set(&s->in_watch, chardev_room(cd) ? POLLIN : 0);
+    tell_end(s);
 }
 
 /* Gives what is still buffered a little time, as the last words of a guest tend to be the interesting ones. */
@@ -219,8 +247,12 @@ static int stream_start(struct chardev *cd, struct error *err)
     return 0;
 }
 
-static const struct char_ops stream_ops = {
-    .write = stream_write, .kick = stream_kick, .start = stream_start, .destroy = stream_destroy};
+static const struct char_ops stream_ops = {.write = stream_write,
+                                           .kick = stream_kick,
+                                           .is_behind = stream_is_behind,
+                                           .flush = stream_wait,
+                                           .start = stream_start,
+                                           .destroy = stream_destroy};
 
 struct chardev *stream_create(const struct stream_config *cfg)
 {

@@ -28,9 +28,10 @@ enum { CONTROL_RECEIVE = 2, CONTROL_TRANSMIT = 3 };
 #define VIRTIO_CONSOLE_STATE(F, A, S)                                                                                  \
     S(virtio_state, virtio, 1, 1)                                                                                      \
     A(bool, guest_open, PORTS, 1)                                                                                      \
-    A(u8, pending, PORTS, 1) /* control messages that wait for a buffer: a bit for each event */
+    A(u8, pending, PORTS, 1) /* control messages that wait for a buffer: a bit for each event */                       \
+    A(bool, ended, PORTS, 2) /* of a stream: there is no more input */
 STATE_DECLARE(virtio_console_state, VIRTIO_CONSOLE_STATE)
-STATE_DEFINE(virtio_console_state, VIRTIO_CONSOLE_STATE, 1)
+STATE_DEFINE(virtio_console_state, VIRTIO_CONSOLE_STATE, 2)
 
 struct console;
 
@@ -45,6 +46,7 @@ struct console {
     struct virtio_console_state s;
     struct port port[PORTS];
     unsigned ports;
+    bool stream;
     struct virtq_element e;
 };
 
@@ -114,7 +116,7 @@ static void control_flush(struct console *c)
                 continue;
             put_u32(message, n);
             put_u16(message + CONTROL_EVENT, events[i]);
-            put_u16(message + CONTROL_VALUE, 1);
+            put_u16(message + CONTROL_VALUE, events[i] != PORT_OPEN || !c->s.ended[n]);
             c->s.pending[n] &= (u8)~BIT(events[i]);
             virtq_push(q, &c->e, virtq_write(&c->e, 0, message, sizeof(message)));
         }
@@ -137,7 +139,7 @@ static void control_take(struct console *c, const u8 *message)
     if (n >= c->ports)
         return;
     if (event == PORT_READY && value)
-        c->s.pending[n] |= BIT(CONSOLE_PORT) | BIT(PORT_OPEN);
+        c->s.pending[n] |= BIT(PORT_OPEN) | (c->stream ? 0 : BIT(CONSOLE_PORT));
     if (event == PORT_OPEN) {
         c->s.guest_open[n] = value;
         if (value)
@@ -157,12 +159,18 @@ static void element_write(struct chardev *chr, const struct virtq_element *e)
     }
 }
 
+/* A stream that is behind keeps the guest waiting, with what it wrote still in its ring. */
+static bool must_wait(const struct port *p)
+{
+    return p && p->console->stream && char_is_behind(p->chr);
+}
+
 /* `p` is NULL for the control queue. */
 static void transmit_notify(struct console *c, struct virtq *q, struct port *p)
 {
     u8 message[CONTROL_SIZE];
 
-    for (unsigned n = 0; virtq_pop(q, &c->e); n++) {
+    for (unsigned n = 0; !must_wait(p) && virtq_pop(q, &c->e); n++) {
         if (n == QUEUE_SIZE) {
             virtq_unpop(q, &c->e);
             virtio_again(&c->v, q->index);
@@ -176,6 +184,52 @@ static void transmit_notify(struct console *c, struct virtq *q, struct port *p)
             control_take(c, message);
     }
     virtq_notify(q);
+}
+
+static struct virtq *transmit_queue(const struct port *p)
+{
+    return &p->console->v.queue[port_queue(p->n) + 1];
+}
+
+static void port_caught_up(void *opaque)
+{
+    struct port *p = opaque;
+
+    if (virtio_running(&p->console->v))
+        transmit_notify(p->console, transmit_queue(p), p);
+}
+
+static void port_ended(void *opaque)
+{
+    struct port *p = opaque;
+    struct console *c = p->console;
+
+    if (!c->stream || c->s.ended[p->n])
+        return;
+    c->s.ended[p->n] = true;
+    c->s.pending[p->n] |= BIT(PORT_OPEN);
+    if (multiport(c) && virtio_running(&c->v))
+        control_flush(c);
+}
+
+static void port_finish(struct port *p)
+{
+    struct virtq *q = transmit_queue(p);
+
+    while (virtq_pop(q, &p->console->e)) {
+        char_flush(p->chr);
+        element_write(p->chr, &p->console->e);
+        virtq_push(q, &p->console->e, 0);
+    }
+    char_flush(p->chr);
+}
+
+void virtio_console_finish(struct virtio_device *d)
+{
+    struct console *c = (struct console *)d;
+
+    for (unsigned n = 0; n < c->ports; n++)
+        port_finish(&c->port[n]);
 }
 
 static void console_notify(struct virtio_device *d, unsigned queue)
@@ -272,6 +326,7 @@ struct virtio_device *virtio_console_create(const struct virtio_host *host, cons
     }
     c->v.dev.cls = &console_class;
     c->ports = cfg->ports;
+    c->stream = cfg->stream;
     virtio_init(&c->v, &console_virtio, c->s.virtio, host, BIT64(CONSOLE_MULTIPORT) | BIT64(CONSOLE_EMERG_WRITE));
     for (unsigned n = 0; n < 2 * (c->ports + 1); n++)
         virtio_queue(&c->v, QUEUE_SIZE);
@@ -280,7 +335,11 @@ struct virtio_device *virtio_console_create(const struct virtio_host *host, cons
     for (unsigned n = 0; n < c->ports; n++) {
         struct port *p = &c->port[n];
         *p = (struct port){.console = c, .chr = cfg->chr[n], .n = n};
-        char_attach(p->chr, &(struct char_receiver){.room = port_room, .receive = port_receive, .opaque = p});
+        char_attach(p->chr, &(struct char_receiver){.room = port_room,
+                                                    .receive = port_receive,
+                                                    .caught_up = port_caught_up,
+                                                    .ended = port_ended,
+                                                    .opaque = p});
     }
     return &c->v;
 }

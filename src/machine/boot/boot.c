@@ -81,6 +81,24 @@ int boot_modules_read(struct boot_modules *m, const char *spec, bool list, u64 m
     return status;
 }
 
+int boot_modules_append(struct boot_modules *m, const u8 *data, size_t size, struct error *err)
+{
+    struct boot_file *f = &m->item[0].file;
+    u64 begin = align_up(f->size, 4);
+
+    if (!size)
+        return 0;
+    u8 *grown = realloc(f->data, begin + size);
+    if (!grown)
+        return error_set(err, -ENOMEM, "--initramfs: out of memory");
+    memset(grown + f->size, 0, begin - f->size);
+    memcpy(grown + begin, data, size);
+    *f = (struct boot_file){
+        .option = "--initramfs", .path = f->path ? f->path : "", .data = grown, .size = begin + size};
+    m->count += m->count == 0;
+    return 0;
+}
+
 void boot_modules_free(struct boot_modules *m)
 {
     for (unsigned i = 0; i < m->count; i++) {

@@ -40,6 +40,8 @@ struct boot_modules {
 
 /* `spec` may be NULL: none. Freed with boot_modules_free in every case. */
 int boot_modules_read(struct boot_modules *m, const char *spec, bool list, u64 max, struct error *err) MUST_CHECK;
+/* More bytes behind those of the first file, aligned as archives have to be. */
+int boot_modules_append(struct boot_modules *m, const u8 *data, size_t size, struct error *err) MUST_CHECK;
 void boot_modules_free(struct boot_modules *m);
 
 enum boot_kind { BOOT_UNKNOWN, BOOT_LINUX, BOOT_MULTIBOOT, BOOT_PVH };
