@@ -113,7 +113,9 @@ static int run(int argc, char **argv)
 static void help(void)
 {
     const char *name, *text;
-    printf("\nWithout --kernel and --firmware a small built-in guest runs.\n\nOptions\n");
+    printf(
+        "\nWithout --kernel and --firmware the kernel on the first disk is started; without a disk, a small built-in "
+        "guest.\n\nOptions\n");
     options_print();
     printf("\nProcessor models (--cpu)\n");
     for (unsigned i = 0; (name = ring3_cpu_at(i, &text)); i++)

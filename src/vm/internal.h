@@ -11,6 +11,7 @@
 #include "vm/vm.h"
 
 struct block;
+struct block_reader;
 struct chardev;
 
 #define VM_DISK_SERIAL 20
@@ -60,6 +61,8 @@ struct vm {
     struct chardev *serial, *debugcon;          /* ports of the mux, or on their own */
     struct chardev *port[MACHINE_MAX_CONSOLES]; /* of cfg.port */
     struct vm_disk disk[VM_LIST_MAX];
+    struct machine_loaded loaded; /* until the machine has it */
+    char *found_cmdline;          /* of the kernel on the first disk */
     struct machine *machine;
     const struct engine_ops *engine;
     char engine_reason[160];
@@ -95,7 +98,13 @@ void vm_close_consoles(struct vm *vm);
  * lock held; the processors stand still, or are gone. */
 int vm_open_disks(struct vm *vm, struct error *err) MUST_CHECK;
 void vm_drain_disks(struct vm *vm);
+/* Number n of cfg.disk, before vm_open_disks. */
+int vm_look_into_disk(struct vm *vm, unsigned n, struct block_reader **out, struct error *err) MUST_CHECK;
 void vm_close_disks(struct vm *vm);
+
+/* kernel.c: without cfg.kernel and cfg.firmware, the kernel on the first disk. Before vm_open_disks. */
+int vm_load_kernel(struct vm *vm, struct error *err) MUST_CHECK;
+void vm_free_kernel(struct vm *vm);
 
 /* Notes what is to be done; halt: the processors come out of the engine first. Any thread, mutex not held. */
 void vm_todo(struct vm *vm, u32 todo, bool halt);

@@ -69,7 +69,8 @@ static int open_machine(struct vm *vm, struct error *err)
         .cpus = cfg->cpus,
         .kernel = cfg->kernel,
         .initramfs = cfg->initramfs,
-        .cmdline = cfg->cmdline,
+        .cmdline = cfg->cmdline ? cfg->cmdline : vm->found_cmdline,
+        .loaded = vm->loaded.kernel ? &vm->loaded : NULL,
         .firmware = cfg->firmware,
         .no_unpack = cfg->no_unpack,
         .debug_exit = cfg->debug_exit,
@@ -142,6 +143,8 @@ static int open_all(struct vm *vm, struct error *err)
     if (!status)
         status = vm_open_consoles(vm, err);
     if (!status)
+        status = vm_load_kernel(vm, err);
+    if (!status)
         status = vm_open_disks(vm, err);
     if (!status)
         status = open_machine(vm, err);
@@ -184,6 +187,7 @@ void vm_destroy(struct vm *vm)
     vm_drain_disks(vm);
     machine_destroy(vm->machine);
     vm_close_disks(vm);
+    vm_free_kernel(vm);
     if (vm->loop)
         vm_close_consoles(vm);
     loop_destroy(vm->loop);
