@@ -144,7 +144,7 @@ int vm_open_disks(struct vm *vm, struct error *err)
 {
     int status = 0;
     for (unsigned n = 0; n < vm->cfg.disk.count && !status; n++)
-        status = disk_open(vm, vm->cfg.disk.item[n], &vm->disk[n], err);
+        status = disk_open(vm, vm->cfg.disk.item[n], &vm->disk[vm->disks++], err);
     return status;
 }
 

@@ -61,6 +61,7 @@ struct vm {
     struct chardev *serial, *debugcon;          /* ports of the mux, or on their own */
     struct chardev *port[MACHINE_MAX_CONSOLES]; /* of cfg.port */
     struct vm_disk disk[VM_LIST_MAX];
+    unsigned disks;
     struct machine_loaded loaded; /* until the machine has it */
     char *found_cmdline;          /* of the kernel on the first disk */
     struct machine *machine;
@@ -105,6 +106,9 @@ void vm_close_disks(struct vm *vm);
 /* kernel.c: without cfg.kernel and cfg.firmware, the kernel on the first disk. Before vm_open_disks. */
 int vm_load_kernel(struct vm *vm, struct error *err) MUST_CHECK;
 void vm_free_kernel(struct vm *vm);
+
+/* seed.c: cfg.cloud_init, the disk behind those of cfg.disk. */
+int vm_open_seed(struct vm *vm, struct error *err) MUST_CHECK;
 
 /* Notes what is to be done; halt: the processors come out of the engine first. Any thread, mutex not held. */
 void vm_todo(struct vm *vm, u32 todo, bool halt);

@@ -51,7 +51,7 @@ static int choose_model(const char *name, const struct cpu_model **out, struct e
 
 static void take_disks(const struct vm *vm, struct machine_config *mc)
 {
-    for (unsigned n = 0; n < vm->cfg.disk.count; n++) {
+    for (unsigned n = 0; n < vm->disks; n++) {
         const struct vm_disk *d = &vm->disk[n];
         unsigned queues = vm->cfg.cpus < DISK_QUEUES_PRESET ? vm->cfg.cpus : DISK_QUEUES_PRESET;
         mc->disk[mc->disks++] = (struct machine_disk){.block = d->block,
@@ -146,6 +146,8 @@ static int open_all(struct vm *vm, struct error *err)
         status = vm_load_kernel(vm, err);
     if (!status)
         status = vm_open_disks(vm, err);
+    if (!status)
+        status = vm_open_seed(vm, err);
     if (!status)
         status = open_machine(vm, err);
     if (!status)

@@ -61,9 +61,10 @@ struct vm_config {
     const char *cpu_model; /* a name of cpu/model.h */
     const char *engine;    /* a name of engine/engine.h, or "auto" */
     const char *kernel, *initramfs, *cmdline, *firmware;
-    struct vm_list disk; /* see vm_disk_check */
-    struct vm_list port; /* virtio consoles, as `serial` */
-    const char *serial;  /* as char_open takes it (backend/char/open.h) */
+    struct vm_list disk;    /* see vm_disk_check */
+    struct vm_list port;    /* virtio consoles, as `serial` */
+    const char *cloud_init; /* see vm_seed_check; NULL: none */
+    const char *serial;     /* as char_open takes it (backend/char/open.h) */
     const char
         *debugcon; /* the same; NULL: port 0xe9 joins the serial port on stdio, firmware's port 0x402 is not there */
     bool debug_exit, testdev, no_reboot, rng, balloon, virtio_mmio;
@@ -89,6 +90,9 @@ void vm_destroy(struct vm *vm);
  * packed=on|off, queues=COUNT, serial=TEXT. Refuses bad values of these with a message; the file is not looked at.
  */
 int vm_disk_check(const char *who, const char *spec, struct error *err) MUST_CHECK;
+
+/* USER-DATA[,meta-data=PATH][,network-config=PATH][,vendor-data=PATH], with the same rules for commas. */
+int vm_seed_check(const char *who, const char *spec, struct error *err) MUST_CHECK;
 
 /* Runs the machine until it ends; once. */
 int vm_run(struct vm *vm, struct vm_end *end, struct error *err) MUST_CHECK;

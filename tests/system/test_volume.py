@@ -2,7 +2,7 @@
 """The reader of file systems beside e2fsprogs, which makes them: every feature that decides where something lies.
 
 A folder with all kinds of files becomes a file system in many shapes; what volume_worker reads from it has to be what was put in.
-Then the kernel is looked for on disks as distributions lay them out.
+Then the kernel is looked for on disks as distributions lay them out, and volumes for cloud-init are taken apart.
 """
 import os
 import random
@@ -222,15 +222,61 @@ def disks(work):
         check(name, out.splitlines() == wanted, out)
 
 
+def iso_files(image, descriptor, read_name):
+    """The files in the root of an ISO 9660 volume: name to contents."""
+    root = descriptor * 2048 + 156
+    sector, size = struct.unpack_from('<I4xI', image, root + 2)
+    at, files = sector * 2048, {}
+    while image[at] and at < sector * 2048 + size:
+        where, length = struct.unpack_from('<I4xI', image, at + 2)
+        big = struct.unpack_from('>I4xI', image, at + 6)
+        if (where, length) != big:
+            return {'both byte orders': False}
+        if not image[at + 25] & 2:
+            files[read_name(image[at:at + image[at]])] = image[where * 2048:where * 2048 + length]
+        at += image[at]
+    return files
+
+
+def joliet(record):
+    return record[33:33 + record[32]].decode('utf-16-be')
+
+
+def rock_ridge(record):
+    at = 33 + record[32] + (record[32] + 1) % 2
+    while at + 4 <= len(record):
+        if record[at:at + 2] == b'NM':
+            return record[at + 5:at + record[at + 2]].decode()
+        at += record[at + 2]
+    return None
+
+
+def seed(work, rng):
+    path = f'{work}/seed-file'
+    for size in (0, 1, 2048, 5000):
+        data = rng.randbytes(size)
+        with open(path, 'wb') as f:
+            f.write(data)
+        image = subprocess.run([WORKER, path, 'seed'], stdout=subprocess.PIPE, check=True).stdout
+        wanted = {'meta-data': data, 'user-data': data}
+        check(f'a seed of {size} bytes, Rock Ridge', iso_files(image, 16, rock_ridge) == wanted)
+        check(f'a seed of {size} bytes, Joliet', iso_files(image, 17, joliet) == wanted)
+    with open(f'{work}/seed.iso', 'wb') as f:
+        f.write(image)
+    done = subprocess.run(['/sbin/blkid', '-p', f'{work}/seed.iso'], stdout=subprocess.PIPE, text=True, check=False)
+    check('blkid knows it', 'LABEL="CIDATA"' in done.stdout and 'TYPE="iso9660"' in done.stdout, done.stdout)
+
+
 def main():
     if not os.path.exists(MKE2FS):
         skip('mke2fs is not there (package e2fsprogs)')
-    seed = int(os.environ.get('RING3_TEST_SEED', sys.argv[2] if len(sys.argv) > 2 else 1))
-    print(f'seed {seed}')
+    seed_number = int(os.environ.get('RING3_TEST_SEED', sys.argv[2] if len(sys.argv) > 2 else 1))
+    print(f'seed {seed_number}')
     with tempfile.TemporaryDirectory() as work:
-        make_files(f'{work}/files', random.Random(seed))
+        make_files(f'{work}/files', random.Random(seed_number))
         shapes(work, f'{work}/files')
         disks(work)
+        seed(work, random.Random(seed_number))
     finish()
 
 

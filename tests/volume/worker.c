@@ -3,6 +3,7 @@
  *
  *     volume_worker IMAGE tree        every file below the root: type, size, sum of its bytes, path
  *     volume_worker IMAGE kernel      what would be started
+ *     volume_worker FILE seed         a volume for cloud-init with this file as each of two, to standard output
  *
  * Status 1 with a line if that fails.
  */
@@ -12,8 +13,10 @@
 #include <string.h>
 
 #include "backend/block/open.h"
+#include "host/file.h"
 #include "volume/ext4.h"
 #include "volume/kernel.h"
+#include "volume/seed.h"
 
 #define NAMES_MAX 20000
 
@@ -92,6 +95,21 @@ static void kernel(const struct volume *disk)
     volume_kernel_free(&k);
 }
 
+static int seed(const char *path)
+{
+    struct seed_file files[] = {{"meta-data", NULL, 0}, {"user-data", NULL, 0}};
+    struct error err;
+    u64 size;
+    for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
+        u8 *data;
+        if (host_file_read(path, MiB(16), &data, &files[i].size, &err))
+            return 1;
+        files[i].data = data;
+    }
+    u8 *image = seed_build(files, ARRAY_SIZE(files), &size);
+    return image && fwrite(image, 1, size, stdout) == size ? 0 : 1;
+}
+
 int main(int argc, char **argv)
 {
     struct block_reader *r;
@@ -99,6 +117,8 @@ int main(int argc, char **argv)
     struct ext4 fs;
     if (argc != 3)
         return 2;
+    if (strcmp(argv[2], "seed") == 0)
+        return seed(argv[1]);
     if (block_reader_open(argv[1], NULL, &r, &err)) {
         printf("%s\n", err.text);
         return 1;
