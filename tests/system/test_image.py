@@ -65,7 +65,7 @@ def inside(machine):
     check('networkd and resolved are there', machine.ask('systemctl is-active systemd-networkd systemd-resolved').count('\nactive') == 2,
           machine.output)
     check('the modules for shared folders are there', '[0]' in machine.ask('modprobe 9pnet_virtio && modprobe 9p'), machine.output)
-    check('the volume of cloud-init can be mounted', '#cloud-config' in machine.ask('mount LABEL=CIDATA /media; cat /media/user-data'),
+    check('the volume of cloud-init can be mounted', '#cloud-config' in machine.ask('mkdir -p /run/seed; mount LABEL=CIDATA /run/seed; cat /run/seed/user-data'),
           machine.output)
 
 
