@@ -240,12 +240,13 @@ static int make_archive(struct build *b)
 
 /* --- the disk --------------------------------------------------------------------------------------------------- */
 
-/* $1 the archive, $2 a folder for its files, $3 the disk, $4 the UUID. Device files cannot be made in a namespace, and
- * are not missed: the kernel makes its own. */
+/* $1 the archive, $2 where a folder for its files goes, $3 the disk, $4 the UUID. Device files cannot be made in a
+ * namespace, and are not missed: the kernel makes its own. A folder that somebody left is taken away; one of a run that
+ * was killed may still be filled. */
 static const char fill_disk[] =
-    "trap 'rm -rf \"$2\"' EXIT; trap 'exit 1' INT TERM HUP; rm -rf \"$2\"; mkdir \"$2\" && "
-    "tar -x -f \"$1\" -C \"$2\" --numeric-owner --xattrs --xattrs-include='*' --exclude='./dev/*' && "
-    "mke2fs -q -F -t ext4 -m 1 -U \"$4\" -E lazy_itable_init=0,lazy_journal_init=0 -d \"$2\" \"$3\" >&2";
+    "d=$2-$$; trap 'rm -rf \"$d\"' EXIT; trap 'exit 1' INT TERM HUP; rm -rf \"$2\"-* 2>/dev/null; mkdir \"$d\" && "
+    "tar -x -f \"$1\" -C \"$d\" --numeric-owner --xattrs --xattrs-include='*' --exclude='./dev/*' && "
+    "mke2fs -q -F -t ext4 -m 1 -U \"$4\" -E lazy_itable_init=0,lazy_journal_init=0 -d \"$d\" \"$3\" >&2";
 
 static int make_disk(struct build *b)
 {

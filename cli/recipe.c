@@ -4,7 +4,7 @@
 
 /* What makes it a system one can work in, beside minbase: an init, the kernel, a network by DHCP, names. */
 const char recipe_packages[] =
-    "systemd-sysv,systemd-resolved,udev,dbus,libpam-systemd,linux-image-amd64,initramfs-tools,zstd,kmod,iproute2,"
+    "systemd-sysv,systemd-resolved,udev,dbus,linux-image-amd64,initramfs-tools,zstd,kmod,iproute2,"
     "iputils-ping,procps,ca-certificates,less,nano";
 
 /*

@@ -8,12 +8,13 @@ import json
 import lzma
 import os
 import re
+import signal
 import subprocess
 import tempfile
 import time
 
 from debian import ENVIRONMENT, NAME, call, need_debian
-from harness import Running, check, finish, run_command
+from harness import RING3, Running, check, finish, run_command
 
 SECONDS = 120  # to the prompt; a host with two cores may be busy
 PROMPT = f'root@{NAME}:~# '
@@ -102,6 +103,20 @@ def messages():
         check(' '.join(arguments), status == 2 and text in err and len(err.splitlines()) == 1, f'{status} {err}')
 
 
+def interrupted():
+    """Ctrl-C, in the middle."""
+    with subprocess.Popen([RING3, 'image', 'debian', 'cut'], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                          env=ENVIRONMENT) as machine:
+        lines = []
+        for line in machine.stderr:
+            lines.append(line)
+            if 'apt-get update' in line:
+                machine.send_signal(signal.SIGINT)
+    check('Ctrl-C ends image debian', machine.returncode == -signal.SIGINT, f'{machine.returncode} {lines}')
+    left = [n for n in os.listdir(f'{ENVIRONMENT["XDG_DATA_HOME"]}/ring3/images') if n != NAME]
+    check('and leaves no image', not left, left)
+
+
 def make_disk(path):
     with open(path, 'wb') as f:
         f.truncate(16 << 20)
@@ -146,6 +161,7 @@ def imports(work):
 def main():
     need_debian()
     messages()
+    interrupted()
     with tempfile.TemporaryDirectory() as work:
         imports(work)
         with open(f'{work}/user-data', 'w', encoding='ascii') as f:
