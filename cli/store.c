@@ -109,6 +109,8 @@ static bool fill(struct store_image *image, const json_t *root)
         if (text)
             memcpy((char *)image + fields[i].place, text, strlen(text) + 1);
     }
+    if (strspn(image->made, "0123456789-:TZ") != strlen(image->made))
+        return false; /* it is printed */
     return strcmp(image->format, "raw") == 0 || strcmp(image->format, "qcow2") == 0;
 }
 
@@ -137,8 +139,9 @@ static int write_description(const struct store_new *n)
     int status = root && join(path, n->folder, DESCRIPTION) ? 0 : -1;
     for (size_t i = 0; i < FIELDS && !status; i++) {
         const char *text = (const char *)&n->image + fields[i].place;
-        if (*text)
-            status = json_object_set_new(root, fields[i].key, json_string(text));
+        json_t *value = *text ? json_string(text) : NULL; /* NULL also for the name of a file that is no UTF-8 */
+        if (value)
+            status = json_object_set_new(root, fields[i].key, value);
     }
     if (!status)
         status = json_dump_file(root, path, JSON_INDENT(2));

@@ -150,18 +150,23 @@ static bool is_zero(const uint8_t *p, size_t length)
     return !p[0] && memcmp(p, p + 1, length - 1) == 0;
 }
 
-/* `at` is a multiple of a block. */
+static size_t block_at(size_t at, size_t length)
+{
+    return length - at < BLOCK ? length - at : BLOCK;
+}
+
+/* `at` is a multiple of a block. Blocks beside each other that are not zero go at once. */
 static int put(int fd, const uint8_t *bytes, size_t length, uint64_t at)
 {
-    for (size_t done = 0, n; done < length; done += n) {
-        n = length - done < BLOCK ? length - done : BLOCK;
-        while (!is_zero(bytes + done, n) && done + n < length && n < OUTPUT)
-            n += length - done - n < BLOCK ? length - done - n : BLOCK;
-        if (is_zero(bytes + done, n))
-            continue;
-        ssize_t put = pwrite(fd, bytes + done, n, (off_t)(at + done));
-        if (put != (ssize_t)n)
-            return put < 0 ? -errno : -ENOSPC;
+    for (size_t begin = 0, end; begin < length; begin = end) {
+        end = begin;
+        while (end < length && !is_zero(bytes + end, block_at(end, length)))
+            end += block_at(end, length);
+        ssize_t n = end > begin ? pwrite(fd, bytes + begin, end - begin, (off_t)(at + begin)) : 0;
+        if (n != (ssize_t)(end - begin))
+            return n < 0 ? -errno : -ENOSPC;
+        if (end < length) /* the one that is zero */
+            end += block_at(end, length);
     }
     return 0;
 }
@@ -208,9 +213,8 @@ static int unpack_all(struct unpacking *u)
     struct flow f = {0};
     bool end = false;
     int status = 0;
-    while (!end && !status) {
+    while (!end && !status)
         status = status_progress(NULL, u->read, u->size) ? unpack_some(u, &f, &end) : -ECANCELED;
-    }
     if (!status && ftruncate(u->to, (off_t)u->written) < 0)
         status = -errno;
     return status;

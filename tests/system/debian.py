@@ -51,7 +51,7 @@ def need_debian():
         status, out = first.returncode, ''
     if status:
         reason = [line for line in err.splitlines() if line][-1] if err else out
-        if 'mmdebstrap failed' in reason or 'no subordinate ids' in reason or 'user namespaces' in reason:
+        if 'mmdebstrap failed' in reason or 'not installed' in reason or 'no subordinate ids' in reason or 'user namespaces' in reason:
             skip(reason)
     check('image debian makes an image', status == 0, err)
     with open(note, 'w', encoding='utf-8') as f:

@@ -90,7 +90,8 @@ static void kernel(const struct volume *disk)
     printf("kernel %s ", k.path);
     (void)fwrite(k.kernel, 1, k.kernel_size, stdout);
     printf("\ninitramfs %s ", k.initramfs_path ? k.initramfs_path : "-");
-    (void)fwrite(k.initramfs, 1, k.initramfs_size, stdout);
+    if (k.initramfs)
+        (void)fwrite(k.initramfs, 1, k.initramfs_size, stdout);
     printf("\ncmdline %s\n", k.cmdline);
     volume_kernel_free(&k);
 }
@@ -99,15 +100,19 @@ static int seed(const char *path)
 {
     struct seed_file files[] = {{"meta-data", NULL, 0}, {"user-data", NULL, 0}};
     struct error err;
+    u8 *data;
     u64 size;
+    if (host_file_read(path, MiB(16), &data, &size, &err))
+        fail(err.text, -EIO);
     for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
-        u8 *data;
-        if (host_file_read(path, MiB(16), &data, &files[i].size, &err))
-            return 1;
         files[i].data = data;
+        files[i].size = size;
     }
     u8 *image = seed_build(files, ARRAY_SIZE(files), &size);
-    return image && fwrite(image, 1, size, stdout) == size ? 0 : 1;
+    bool good = image && fwrite(image, 1, size, stdout) == size;
+    free(image);
+    free(data);
+    return good ? 0 : 1;
 }
 
 int main(int argc, char **argv)
