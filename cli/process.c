@@ -113,8 +113,10 @@ int process_run(const struct process *p)
     if (pid == 0)
         child(p, path, ends[1]);
     (void)close(ends[1]);
-    if (pid > 0)
+    if (pid > 0) {
+        (void)setpgid(pid, pid); /* here too: whoever of the two comes first */
         follow(&r, ends[0], pid);
+    }
     (void)close(ends[0]);
     if (r.log >= 0)
         (void)close(r.log);

@@ -99,9 +99,9 @@ void vm_close_consoles(struct vm *vm);
  * lock held; the processors stand still, or are gone. */
 int vm_open_disks(struct vm *vm, struct error *err) MUST_CHECK;
 void vm_drain_disks(struct vm *vm);
+void vm_close_disks(struct vm *vm);
 /* Number n of cfg.disk, before vm_open_disks. */
 int vm_look_into_disk(struct vm *vm, unsigned n, struct block_reader **out, struct error *err) MUST_CHECK;
-void vm_close_disks(struct vm *vm);
 
 /* kernel.c: without cfg.kernel and cfg.firmware, the kernel on the first disk. Before vm_open_disks. */
 int vm_load_kernel(struct vm *vm, struct error *err) MUST_CHECK;
