@@ -35,6 +35,7 @@ bench: setup-test build guest
 	@ninja -C $(BUILD) bench-programs
 	@[ -n "$(ARGS)" ] || bench/bench.py $(BUILD)
 	@[ -n "$(ARGS)" ] || bench/network.py $(BUILD)
+	@[ -n "$(ARGS)" ] || bench/debian.py $(BUILD)
 	@bench/suite.py $(BUILD) $(ARGS)
 
 fuzz: setup-test

@@ -11,6 +11,7 @@
 
 #include "message.h"
 #include "ring3.h"
+#include "size.h"
 #include "verb.h"
 
 enum { EXIT_FOUND = 1, EXIT_LEAKS = 3 };
@@ -42,30 +43,6 @@ static int complain(int status, const struct ring3_error *err)
 
 /* Sizes */
 
-/* A number with K, M, G or T behind it, in bytes without. */
-static bool read_size(const char *text, uint64_t *size)
-{
-    static const char units[] = "KMGT";
-    uint64_t v = 0;
-    const char *p = text;
-    for (; *p >= '0' && *p <= '9'; p++)
-        if (__builtin_mul_overflow(v, 10u, &v) || __builtin_add_overflow(v, (uint64_t)(*p - '0'), &v))
-            return false;
-    if (p == text)
-        return false;
-    if (*p) {
-        const char *unit = strchr(units, *p & ~0x20);
-        if (!unit || !*unit || p[1])
-            return false;
-        unsigned shift = 10 * (unsigned)(unit - units + 1);
-        if (v > UINT64_MAX >> shift)
-            return false;
-        v <<= shift;
-    }
-    *size = v;
-    return true;
-}
-
 static int bad_size(const char *text)
 {
     message("disk: %s: not a size; give a number with K, M, G or T, such as 20G", text);
@@ -74,15 +51,11 @@ static int bad_size(const char *text)
 
 static void print_size(const char *name, uint64_t size)
 {
-    static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
-    unsigned unit = 0;
-    while (size >> unit * 10 >= 1024)
-        unit++;
-    if (unit)
-        printf("%-14s%.4g %s (%" PRIu64 " bytes)\n", name, (double)size / (double)(1ull << unit * 10), units[unit],
-               size);
+    char text[SIZE_TEXT];
+    if (size >= 1024)
+        printf("%-14s%s (%" PRIu64 " bytes)\n", name, size_text(size, text), size);
     else
-        printf("%-14s%" PRIu64 " bytes\n", name, size);
+        printf("%-14s%s\n", name, size_text(size, text));
 }
 
 /* Actions */
@@ -112,7 +85,7 @@ static int create(const struct disk_args *a)
         message("disk create: no size; give FILE SIZE, such as disk.qcow2 20G");
         return EXIT_USAGE;
     }
-    if (a->words > 1 && !read_size(a->word[1], &new.size))
+    if (a->words > 1 && !size_read(a->word[1], &new.size))
         return bad_size(a->word[1]);
     int status = ring3_disk_create(&new, &err);
     return status ? complain(status, &err) : EXIT_GOOD;
@@ -303,7 +276,7 @@ static int resize(const struct disk_args *a)
     struct ring3_error err;
     const char *text = a->word[1];
     struct ring3_disk_size size = {.image = image_of(a, a->format), .grow_by = text[0] == '+', .shrink = a->shrink};
-    if (!read_size(text + size.grow_by, &size.size))
+    if (!size_read(text + size.grow_by, &size.size))
         return bad_size(text);
     int status = ring3_disk_resize(&size, &err);
     return status ? complain(status, &err) : EXIT_GOOD;
@@ -361,7 +334,7 @@ static int set_value(struct disk_args *a, const char *name, size_t length, const
             return EXIT_GOOD;
         }
     if (strncmp("--cluster-size", name, length) == 0) {
-        if (read_size(value, &a->cluster_size) && a->cluster_size && a->cluster_size <= UINT32_MAX)
+        if (size_read(value, &a->cluster_size) && a->cluster_size && a->cluster_size <= UINT32_MAX)
             return EXIT_GOOD;
         return bad_size(value);
     }

@@ -8,7 +8,7 @@ static void list(void)
     printf("ring3 runs whole operating systems on a Linux host.\n\n");
     const struct verb *c;
     for (unsigned i = 0; (c = verb_at(i)); i++)
-        printf("  ring3 %-8s %-12s %s\n", c->name, c->args, c->text);
+        printf("  ring3 %-8s %-20s %s\n", c->name, c->args, c->text);
     printf("\n`ring3 help VERB` tells more; `man ring3` everything.\n");
 }
 

@@ -8,7 +8,7 @@
 #include "message.h"
 #include "verb.h"
 
-static const struct verb *const verbs[] = {&verb_run, &verb_disk, &verb_help, &verb_version};
+static const struct verb *const verbs[] = {&verb_run, &verb_image, &verb_disk, &verb_help, &verb_version};
 
 #define VERBS (sizeof(verbs) / sizeof(verbs[0]))
 

@@ -61,7 +61,7 @@ static bool *switch_of(const struct argument *a, struct run_switches *sw)
 static int set(struct ring3_config *cfg, const char *name, const char *value)
 {
     struct ring3_error err;
-    int status = ring3_config_set(cfg, name, value, &err);
+    int status = cfg ? ring3_config_set(cfg, name, value, &err) : 0;
     if (status)
         message("%s", err.text);
     return status == RING3_FAILED ? EXIT_HOST : status ? EXIT_USAGE : 0;
@@ -73,7 +73,12 @@ static int option_take(int argc, char **argv, int *i, struct ring3_config *cfg, 
 {
     struct argument a;
     if (!argument_read(argv[*i], &a)) {
-        message("%s: not an option; options begin with --, and `ring3 help run` lists them", argv[*i]);
+        if (!sw->image)
+            sw->image = argv[*i];
+        if (sw->image == argv[*i])
+            return 0;
+        message("%s: only one image is started, and %s is; options begin with --, and `ring3 help run` lists them",
+                argv[*i], sw->image);
         return EXIT_USAGE;
     }
     const struct ring3_option *o = option_of(&a);

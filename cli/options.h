@@ -14,9 +14,10 @@ struct run_switches {
     bool stats;   /* print the engine's counters at the end */
     bool command; /* one was given, behind -- */
     bool help;
+    const char *image; /* the word that is no option; NULL: there is none */
 };
 
-/* argv[0] is the verb. 0, or the exit status after a message. */
+/* argv[0] is the verb. 0, or the exit status after a message. Without a configuration, only the switches are found. */
 int options_parse(int argc, char **argv, struct ring3_config *cfg, struct run_switches *sw);
 
 /* The table for help. */

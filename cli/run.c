@@ -4,12 +4,15 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "message.h"
 #include "options.h"
 #include "ring3.h"
 #include "signals.h"
+#include "store.h"
 #include "term.h"
 #include "verb.h"
 
@@ -79,6 +82,55 @@ static int run_machine(struct ring3_vm *vm, const struct run_switches *sw)
     return end.exit_status;
 }
 
+static int set(struct ring3_config *cfg, const char *name, const char *value)
+{
+    struct ring3_error err;
+    int status = *value ? ring3_config_set(cfg, name, value, &err) : RING3_OK;
+    return status ? complain(status, &err) : 0;
+}
+
+/* The first disk; a comma in its path is written twice. */
+static int set_disk(struct ring3_config *cfg, const char *path, const char *more)
+{
+    char *text = malloc(2 * strlen(path) + strlen(more) + 1), *to = text;
+    if (!text) {
+        message("out of memory");
+        return EXIT_HOST;
+    }
+    for (; *path; path++) {
+        *to++ = *path;
+        if (*path == ',')
+            *to++ = ',';
+    }
+    strcpy(to, more); /* fits */
+    int status = set(cfg, "disk", text);
+    free(text);
+    return status;
+}
+
+/* A file, or the name of an image. What the image says goes before the options, so that those win. */
+static int take_image(struct ring3_config *cfg, const char *word)
+{
+    struct store_image image;
+    struct stat st;
+    char more[32];
+    if (stat(word, &st) == 0 && !S_ISDIR(st.st_mode))
+        return set_disk(cfg, word, "");
+    if (strchr(word, '/')) {
+        message("run: %s: no such file", word);
+        return EXIT_USAGE;
+    }
+    int status = store_find("run", word, &image);
+    (void)snprintf(more, sizeof(more), ",format=%.15s", image.format);
+    if (!status)
+        status = set_disk(cfg, image.disk, more);
+    if (!status)
+        status = set(cfg, "memory", image.memory);
+    if (!status)
+        status = set(cfg, "cpus", image.cpus);
+    return status ? status : set(cfg, "cmdline", image.cmdline);
+}
+
 static void help(void);
 
 static int run_config(int argc, char **argv, struct ring3_config *cfg)
@@ -88,7 +140,11 @@ static int run_config(int argc, char **argv, struct ring3_config *cfg)
     struct ring3_vm *vm;
     if (ring3_config_set(cfg, "sandbox", SANDBOX_PRESET, &err)) /* the library's is none */
         return complain(RING3_FAILED, &err);
-    int status = options_parse(argc, argv, cfg, &sw);
+    int status = options_parse(argc, argv, NULL, &sw);
+    if (!status && sw.image && !sw.help)
+        status = take_image(cfg, sw.image);
+    if (!status)
+        status = options_parse(argc, argv, cfg, &sw);
     if (status)
         return status;
     if (sw.help) {
@@ -118,7 +174,9 @@ static int run(int argc, char **argv)
 static void help(void)
 {
     const char *name, *text;
-    printf("\nWithout --kernel and --firmware a small built-in guest runs.\n\nOptions\n");
+    printf("\nIMAGE is a file, or a name that `ring3 image list` shows: it becomes the first disk.\n"
+           "Without --kernel and --firmware the kernel on the first disk is started; without a disk, a small built-in "
+           "guest.\n\nOptions\n");
     options_print();
     printf("\nProcessor models (--cpu)\n");
     for (unsigned i = 0; (name = ring3_cpu_at(i, &text)); i++)
@@ -146,7 +204,7 @@ static void help(void)
 }
 
 const struct verb verb_run = {.name = "run",
-                              .args = "[OPTION]... [-- COMMAND]",
+                              .args = "[OPTION]... [IMAGE] [-- COMMAND]",
                               .text = "run a guest on this terminal",
                               .run = run,
                               .help = help};

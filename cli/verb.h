@@ -20,7 +20,7 @@ struct verb {
     void (*help)(void);
 };
 
-extern const struct verb verb_run, verb_disk, verb_help, verb_version;
+extern const struct verb verb_run, verb_image, verb_disk, verb_help, verb_version;
 
 /* The n-th verb; NULL after the last. */
 const struct verb *verb_at(unsigned n);

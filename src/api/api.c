@@ -217,10 +217,11 @@ static struct ring3_config *config_copy(const struct ring3_config *from)
 /* What one option means only together with another. */
 static int options_agree(const struct vm_config *vc, struct error *err)
 {
-    if (vc->initramfs && !vc->kernel)
+    bool kernel = vc->kernel || (vc->disk.count && !vc->firmware); /* one is looked for on the disk */
+    if (vc->initramfs && !kernel)
         return error_set(err, -EINVAL, "--initramfs %s: there is no kernel to give it to; give --kernel too",
                          vc->initramfs);
-    if (vc->cmdline && !vc->kernel)
+    if (vc->cmdline && !kernel)
         return error_set(err, -EINVAL, "--cmdline %s: there is no kernel to give it to; give --kernel too",
                          vc->cmdline);
     if (vc->root && !vc->kernel)

@@ -122,6 +122,12 @@ static int parse_share(const char *who, const char *value, void *place, struct e
     return status ? status : list_add(who, value, place, err);
 }
 
+static int parse_cloud_init(const char *who, const char *value, void *place, struct error *err)
+{
+    int status = vm_seed_check(who, value, err);
+    return status ? status : parse_text(who, value, place, err);
+}
+
 static int parse_port(const char *who, const char *value, void *place, struct error *err)
 {
     int status = char_spec_check(who, value, err);
@@ -228,6 +234,9 @@ static const struct option options[] = {
     {{"modules", NULL, "FOLDER", NULL, "the kernel's modules for --root; without it those of its version"},
      parse_path,
      AT(modules)},
+    {{"cloud-init", NULL, "USER-DATA", NULL, "configuration for cloud-init in the guest, see ring3(1) for more words"},
+     parse_cloud_init,
+     AT(cloud_init)},
     {{"console", NULL, "WHERE", NULL, "virtio console (hvc0, ...): as --serial; may be repeated", true},
      parse_port,
      AT(port)},

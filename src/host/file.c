@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -68,4 +69,24 @@ int host_file_read(const char *path, u64 max, u8 **data, u64 *size, struct error
     *data = r.data;
     *size = r.size;
     return 0;
+}
+
+int host_file_memory(const char *name, const u8 *data, u64 size)
+{
+    int fd = memfd_create(name, MFD_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    for (u64 done = 0; done < size;) {
+        ssize_t n = write(fd, data + done, size - done);
+        if (n > 0) {
+            done += (u64)n;
+            continue;
+        }
+        int status = n < 0 ? -errno : -ENOSPC;
+        if (status == -EINTR)
+            continue;
+        (void)close(fd);
+        return status;
+    }
+    return fd;
 }

@@ -13,4 +13,7 @@
  */
 int host_file_read(const char *path, u64 max, u8 **data, u64 *size, struct error *err) MUST_CHECK;
 
+/* A file without a name, in memory, with these bytes; a descriptor or -errno. */
+int host_file_memory(const char *name, const u8 *data, u64 size) MUST_CHECK;
+
 #endif

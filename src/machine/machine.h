@@ -55,6 +55,14 @@ struct machine_net {
     bool packed; /* offer packed rings */
 };
 
+/* A kernel that was read already, in place of a path. What the machine takes is NULL afterwards. */
+struct machine_loaded {
+    char *origin;                       /* for messages: "--disk PATH:" */
+    char *kernel_path, *initramfs_path; /* inside it; initramfs_path NULL: there is none */
+    u8 *kernel, *initramfs;
+    u64 kernel_size, initramfs_size;
+};
+
 struct machine_config {
     u64 ram_size;  /* bytes, 4 KiB multiple, at least 1 MiB */
     unsigned cpus; /* 1 to MACHINE_MAX_CPUS */
@@ -62,8 +70,9 @@ struct machine_config {
     const char *kernel;    /* paths; NULL where not given. bzImage, ELF with PVH note, multiboot 1: told by content */
     const char *initramfs; /* also the multiboot modules: "path args,path args" as QEMU takes them */
     const char *cmdline;   /* "" if NULL */
-    const char *firmware;  /* raw image that ends at 4 GiB; without kernel and firmware the built-in guest runs */
-    u8 unpack;             /* enum boot_unpack */
+    struct machine_loaded *loaded; /* NULL: none; only without `kernel`. `initramfs` goes before its own */
+    const char *firmware; /* raw image that ends at 4 GiB; without kernel and firmware the built-in guest runs */
+    u8 unpack;            /* enum boot_unpack */
     bool debug_exit, testdev;
     bool rng;         /* a virtio-rng */
     bool virtio_mmio; /* the virtio devices are not on the PCI bus */

@@ -28,7 +28,7 @@ static int check_config(const struct machine_config *cfg, struct error *err)
         return error_set(err, -EINVAL, "--memory: give at least 1M, in steps of 4K");
     if (cfg->cpus < 1 || cfg->cpus > MACHINE_MAX_CPUS)
         return error_set(err, -EINVAL, "--cpus %u: give 1 to %u", cfg->cpus, MACHINE_MAX_CPUS);
-    if (cfg->initramfs && !cfg->kernel)
+    if (cfg->initramfs && !cfg->kernel && !cfg->loaded)
         return error_set(err, -EINVAL, "--initramfs %s: it needs a --kernel that takes it", cfg->initramfs);
     return 0;
 }
@@ -60,6 +60,25 @@ static int copy_strings(struct machine *m, struct error *err)
     return failed ? error_set(err, -ENOMEM, "out of memory") : 0;
 }
 
+/* The pointers become the machine's, so that a reset finds them too. */
+static void take_loaded(struct machine *m, struct machine_loaded *l)
+{
+    m->loaded = *l;
+    *l = (struct machine_loaded){0};
+    m->cfg.loaded = NULL;
+    l = &m->loaded;
+    m->kernel =
+        (struct boot_file){.option = l->origin, .path = l->kernel_path, .data = l->kernel, .size = l->kernel_size};
+    if (!m->initramfs && l->initramfs) {
+        m->modules.item[0] = (struct boot_module){
+            .text = l->initramfs_path,
+            .file = {.option = l->origin, .path = l->initramfs_path, .data = l->initramfs, .size = l->initramfs_size}};
+        m->modules.count = 1;
+        l->initramfs_path = NULL; /* freed with the modules, as the kernel is with its file */
+        l->initramfs = NULL;
+    }
+}
+
 /* The built-in guest, when there is nothing else to run. */
 static int take_builtin(struct machine *m, struct error *err)
 {
@@ -84,6 +103,8 @@ static int read_files(struct machine *m, struct error *err)
 
     if (!status)
         status = boot_file_read(&m->kernel, file_limit(m), err);
+    if (!status && m->cfg.loaded)
+        take_loaded(m, m->cfg.loaded);
     if (!status && !m->firmware.path && !m->kernel.path)
         status = take_builtin(m, err);
     if (status)
@@ -167,13 +188,13 @@ static int load_guest(struct machine *m, struct error *err)
     b.cmdline = m->cmdline;
     b.err = err;
     b.unpack = m->cfg.unpack != BOOT_UNPACK_GUEST;
-    b.keep = m->cfg.unpack == BOOT_UNPACK_KEEP && !m->loaded;
+    b.keep = m->cfg.unpack == BOOT_UNPACK_KEEP && !m->ran;
     door_random(m->cfg.loop, &b.random, sizeof(b.random));
     status = machine_without_firmware(m, &b.rsdp, err);
     if (status)
         return status;
     status = boot_start(&b);
-    m->loaded = true;
+    m->ran = true;
     if (status)
         return status;
     boot_enter(m->cpu[0], &b.entry);
@@ -271,6 +292,10 @@ static void free_files(struct machine *m)
     boot_file_free(&m->kernel);
     boot_file_free(&m->firmware);
     boot_modules_free(&m->modules);
+    free(m->loaded.origin);
+    free(m->loaded.kernel_path);
+    free(m->loaded.initramfs_path);
+    free(m->loaded.initramfs);
     free(m->kernel_path);
     free(m->firmware_path);
     free(m->initramfs);

@@ -31,9 +31,10 @@ struct virtio_device;
 struct machine {
     struct machine_config cfg; /* strings are the machine's own copies */
     char *kernel_path, *firmware_path, *initramfs, *cmdline;
+    struct machine_loaded loaded; /* what kernel and modules point into */
     struct boot_file kernel, firmware;
     struct boot_modules modules;
-    bool loaded; /* once at least */
+    bool ran; /* it was loaded once at least */
 
     struct mem_space *mem;
     struct world *world;

@@ -126,11 +126,25 @@ static int disk_open(struct vm *vm, const char *spec, struct vm_disk *d, struct 
     return status;
 }
 
+int vm_look_into_disk(struct vm *vm, unsigned n, struct block_reader **out, struct error *err)
+{
+    struct vm_disk ignored = {0};
+    const char *spec = vm->cfg.disk.item[n];
+    char *rest = malloc(strlen(spec) + 1);
+    if (!rest)
+        return error_set(err, -ENOMEM, "out of memory");
+    int status = spec_split("--disk", spec, &ignored, rest, err);
+    if (!status)
+        status = block_reader_open(rest, vm->cfg.log, out, err);
+    free(rest);
+    return status;
+}
+
 int vm_open_disks(struct vm *vm, struct error *err)
 {
     int status = 0;
     for (unsigned n = 0; n < vm->cfg.disk.count && !status; n++)
-        status = disk_open(vm, vm->cfg.disk.item[n], &vm->disk[n], err);
+        status = disk_open(vm, vm->cfg.disk.item[n], &vm->disk[vm->disks++], err);
     return status;
 }
 

@@ -12,6 +12,7 @@
 #include "vm/vm.h"
 
 struct block;
+struct block_reader;
 struct chardev;
 struct net;
 struct share;
@@ -81,6 +82,9 @@ struct vm {
     struct chardev *serial, *debugcon;          /* ports of the mux, or on their own */
     struct chardev *port[MACHINE_MAX_CONSOLES]; /* of cfg.port */
     struct vm_disk disk[VM_LIST_MAX];
+    unsigned disks;
+    struct machine_loaded loaded; /* until the machine has it */
+    char *found_cmdline;          /* of the kernel on the first disk */
     struct vm_net net[MACHINE_MAX_NETS];
     unsigned nets;
     struct net *vsock; /* NULL: not asked for */
@@ -123,6 +127,15 @@ void vm_close_consoles(struct vm *vm);
 int vm_open_disks(struct vm *vm, struct error *err) MUST_CHECK;
 void vm_drain_disks(struct vm *vm);
 void vm_close_disks(struct vm *vm);
+/* Number n of cfg.disk, before vm_open_disks. */
+int vm_look_into_disk(struct vm *vm, unsigned n, struct block_reader **out, struct error *err) MUST_CHECK;
+
+/* kernel.c: without cfg.kernel and cfg.firmware, the kernel on the first disk. Before vm_open_disks. */
+int vm_load_kernel(struct vm *vm, struct error *err) MUST_CHECK;
+void vm_free_kernel(struct vm *vm);
+
+/* seed.c: cfg.cloud_init, the disk behind those of cfg.disk. */
+int vm_open_seed(struct vm *vm, struct error *err) MUST_CHECK;
 
 /* nets.c: cfg.net and cfg.vsock. Opened before there is any memory of a guest, as processes are forked; started when
  * the machine is made. */

@@ -109,7 +109,8 @@ int vm_open_nets(struct vm *vm, struct error *err)
     const struct vm_list *list = &vm->cfg.net;
     int status = 0;
     loop_lock(vm->loop);
-    if (!list->count && (vm->cfg.kernel || vm->cfg.firmware))
+    bool given = vm->cfg.kernel || vm->cfg.firmware || vm->cfg.disk.count;
+    if (!list->count && given)
         status = open_spec(vm, preset, err);
     for (unsigned n = 0; n < list->count && !status; n++)
         status = open_spec(vm, list->item[n], err);

@@ -51,7 +51,7 @@ static int choose_model(const char *name, const struct cpu_model **out, struct e
 
 static void take_disks(const struct vm *vm, struct machine_config *mc)
 {
-    for (unsigned n = 0; n < vm->cfg.disk.count; n++) {
+    for (unsigned n = 0; n < vm->disks; n++) {
         const struct vm_disk *d = &vm->disk[n];
         unsigned queues = vm->cfg.cpus < DISK_QUEUES_PRESET ? vm->cfg.cpus : DISK_QUEUES_PRESET;
         mc->disk[mc->disks++] = (struct machine_disk){.block = d->block,
@@ -79,7 +79,8 @@ static int open_machine(struct vm *vm, struct error *err)
         .cpus = cfg->cpus,
         .kernel = cfg->kernel,
         .initramfs = cfg->initramfs,
-        .cmdline = cfg->cmdline,
+        .cmdline = cfg->cmdline ? cfg->cmdline : vm->found_cmdline,
+        .loaded = vm->loaded.kernel ? &vm->loaded : NULL,
         .firmware = cfg->firmware,
         .unpack = cfg->unpack,
         .debug_exit = cfg->debug_exit,
@@ -165,7 +166,11 @@ static int open_all(struct vm *vm, struct error *err)
     if (!status)
         status = vm_open_consoles(vm, err);
     if (!status)
+        status = vm_load_kernel(vm, err);
+    if (!status)
         status = vm_open_disks(vm, err);
+    if (!status)
+        status = vm_open_seed(vm, err);
     if (!status)
         status = vm_open_shares(vm, err);
     if (!status)
@@ -215,6 +220,7 @@ void vm_destroy(struct vm *vm)
     machine_destroy(vm->machine);
     vm_close_disks(vm);
     vm_close_shares(vm);
+    vm_free_kernel(vm);
     if (vm->loop) {
         vm_close_nets(vm);
         vm_close_consoles(vm);

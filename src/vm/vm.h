@@ -75,6 +75,7 @@ struct vm_config {
     const char *modules;     /* a folder with modules for `root`; NULL: by the kernel's version */
     struct vm_words command; /* to run there; empty: a shell */
     const char *serial;      /* as char_open takes it (backend/char/open.h) */
+    const char *cloud_init;  /* see vm_seed_check; NULL: none */
     const char
         *debugcon; /* the same; NULL: port 0xe9 joins the serial port on stdio, firmware's port 0x402 is not there */
     bool debug_exit, testdev, no_reboot, rng, balloon, virtio_mmio;
@@ -111,6 +112,9 @@ int vm_vsock_check(const char *who, const char *spec, struct error *err) MUST_CH
 void vm_show_nets(struct vm *vm, void (*line)(void *opaque, const char *text), void *opaque);
 /* As vm_disk_check, for a shared folder. */
 int vm_share_check(const char *who, const char *spec, struct error *err) MUST_CHECK;
+
+/* USER-DATA[,meta-data=PATH][,network-config=PATH][,vendor-data=PATH], with the same rules for commas. */
+int vm_seed_check(const char *who, const char *spec, struct error *err) MUST_CHECK;
 
 /* Runs the machine until it ends; once. */
 int vm_run(struct vm *vm, struct vm_end *end, struct error *err) MUST_CHECK;

@@ -27,4 +27,14 @@ int block_spec_check(const char *spec, struct error *err) MUST_CHECK;
 int block_open(const char *spec, struct loop *loop, const struct log *log, struct block **out,
                struct error *err) MUST_CHECK;
 
+/*
+ * A look into a disk before a machine has it: the same text, opened for reading, on the calling thread. What somebody
+ * writes to is refused. `reader` is a struct block_reader, for whom a function and an opaque pointer are wanted.
+ */
+struct block_reader;
+int block_reader_open(const char *spec, const struct log *log, struct block_reader **out, struct error *err) MUST_CHECK;
+u64 block_reader_size(const struct block_reader *r);
+int block_reader_read(void *reader, u64 offset, void *to, size_t length) MUST_CHECK;
+void block_reader_close(struct block_reader *r);
+
 #endif
