@@ -50,14 +50,17 @@ static void link_down(struct net *n)
 
 /* --- to the guest ----------------------------------------------------------------------------------------------- */
 
-/* What the other end says is no more to be trusted than what a guest says. */
+/* False: there is no room. */
 static bool frame_give(struct net *n)
 {
-    if (!n->rx.receive)
-        return true;
-    if (n->held < FRAME_ETHERNET || !frame_check(&n->header, n->frame, n->held))
-        return true;
-    return n->rx.receive(n->rx.opaque, &n->header, n->frame, n->held);
+    return !n->rx.receive || n->rx.receive(n->rx.opaque, &n->header, n->frame, n->held);
+}
+
+/* What the other end says is no more to be trusted than what a guest says. Looked at once: what is held, the receiver
+ * may have changed. */
+static bool frame_good(const struct net *n)
+{
+    return n->held >= FRAME_ETHERNET && frame_check(&n->header, n->frame, n->held);
 }
 
 /* The next frame, with its length in `held`; false if there is none. */
@@ -85,7 +88,7 @@ static bool frame_read(struct net *n)
 static void link_read(struct net *n)
 {
     for (unsigned i = 0; i < BATCH && n->up && !n->held && frame_read(n); i++)
-        if (frame_give(n))
+        if (!frame_good(n) || frame_give(n))
             n->held = 0;
     if (n->rx.received)
         n->rx.received(n->rx.opaque);

@@ -455,35 +455,45 @@ static void forwards_make(struct nat *n)
     }
 }
 
+static bool nat_make(struct nat *n, const struct net_spec *spec)
+{
+    n->spec = spec;
+    n->capacity = 64;
+    n->fds = calloc(n->capacity, sizeof(*n->fds));
+    n->slirp = n->fds ? slirp_make(n) : NULL;
+    return n->slirp;
+}
+
+static void nat_confine(const struct nat *n, enum child_confine confine)
+{
+    struct error why = {0};
+
+    if (confine && sandbox_enter_helper(SANDBOX_NAT, SERVERS, &why)) {
+        if (confine == CHILD_MUST)
+            nat_refuse(-ENOTSUP, "the NAT process: %s; --sandbox auto or off goes on without", why.text);
+        confine = CHILD_FREE;
+    }
+    if (!confine && n->spec->dns && sandbox_enter_helper(SANDBOX_FILE, SERVERS, &why))
+        nat_refuse(-ENOTSUP, "dns: %s; leave it out", why.text);
+}
+
 static _Noreturn void nat_main(const struct net_spec *spec, int monitor, int servers, enum child_confine confine)
 {
     static const struct child_ready ready = {0};
-    struct error why = {0};
     struct nat *n = calloc(1, sizeof(*n));
     const int keep[] = {monitor, servers};
 
     child_end_with_parent();
     if (!child_begin("ring3-nat", keep, 2))
         _exit(1);
-    if (n) {
-        n->spec = spec;
-        n->capacity = 64;
-        n->fds = calloc(n->capacity, sizeof(*n->fds));
-        n->slirp = n->fds ? slirp_make(n) : NULL;
+    if (n && nat_make(n, spec)) {
+        forwards_make(n);
+        nat_confine(n, confine);
+        if (write(MONITOR, &ready, sizeof(ready)) == sizeof(ready))
+            nat_run(n);
+        _exit(0);
     }
-    if (!n || !n->slirp)
-        nat_refuse(-ENOMEM, "the NAT process is out of memory");
-    forwards_make(n);
-    if (confine && sandbox_enter_helper(SANDBOX_NAT, SERVERS, &why)) {
-        if (confine == CHILD_MUST)
-            nat_refuse(-ENOTSUP, "the NAT process: %s; --sandbox auto or off goes on without", why.text);
-        confine = CHILD_FREE;
-    }
-    if (!confine && spec->dns && sandbox_enter_helper(SANDBOX_FILE, SERVERS, &why))
-        nat_refuse(-ENOTSUP, "dns: %s; leave it out", why.text);
-    if (write(MONITOR, &ready, sizeof(ready)) == sizeof(ready))
-        nat_run(n);
-    _exit(0);
+    nat_refuse(-ENOMEM, "the NAT process is out of memory");
 }
 
 /* The list of name servers as it is now, or the one server, in a file of our own: the process opens no other. */
