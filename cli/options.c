@@ -108,7 +108,7 @@ static int command_take(int count, char **words, struct ring3_config *cfg, struc
 {
     struct ring3_error err;
     sw->command = true;
-    if (!ring3_config_command(cfg, (unsigned)count, (const char *const *)words, &err))
+    if (!cfg || !ring3_config_command(cfg, (unsigned)count, (const char *const *)words, &err))
         return 0;
     message("%s", err.text);
     return EXIT_HOST;
