@@ -386,7 +386,10 @@ static unsigned run_on_streams(void)
     sys_close(err[1]);
     f.pipe = in[1];
     sys_nonblock(f.pipe);
-    relay(&f, (int[2]){out[0], err[0]}, to, sys_pidfd_open(pid));
+    int end = sys_pidfd_open(pid);
+    if (end < 0)
+        give_up("the guest's kernel is older than Linux 5.3", "");
+    relay(&f, (int[2]){out[0], err[0]}, to, end);
     unsigned status = status_of(pid);
     (void)sys_kill(-1, SIGKILL); /* what it left behind ends with it, and so do the pipes */
     while (pass_output(out[0], to[0]))
