@@ -74,6 +74,12 @@ BAD = [
     (['run', '--console', 'moon'], '--console moon'),
     (['run', '--console', 'stdio'], '--serial null'),
     (['run', *['--console', 'null'] * 8], 'at most 7'),
+    (['run', '--share', ''], '--share'),
+    (['run', '--share', '/nonexistent'], '--share /nonexistent'),
+    (['run', '--share', '/etc,security_model=all'], 'none, passthrough or mapped'),
+    (['run', '--share', '/etc', '--share', '/etc'], 'give tag=NAME'),
+    (['run', '--root', 'host'], 'give --kernel too'),
+    (['run', '--', 'true'], 'give --root host too'),
     (['run', '--balloon', 'red'], 'on or off'),
     (['run', '--kernel', '/non\nexistent'], '--kernel /non?existent'),
 ]
