@@ -5,7 +5,7 @@
 
 The same kernel and programs (the host's own, by its root file system), one processor, cache=loose as a guest would use it, and warm:
 the median of RUNS (10) after the first. ring3 runs them by --root; beside it a file system in the guest's memory, which is what the
-engine costs without the share; QEMU (TCG, -virtfs) where it is installed, with the initial file system that ring3 would use.
+engine costs without the share (the overlay of --root costs as well); QEMU (TCG, -virtfs) where it is installed, with the initial file system that ring3 would use.
 """
 import os
 import shutil

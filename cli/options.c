@@ -107,6 +107,10 @@ static int option_take(int argc, char **argv, int *i, struct ring3_config *cfg, 
 static int command_take(int count, char **words, struct ring3_config *cfg, struct run_switches *sw)
 {
     struct ring3_error err;
+    if (!count) {
+        message("--: the command is missing; give it behind, or leave -- out for a shell; `ring3 help run` tells more");
+        return EXIT_USAGE;
+    }
     sw->command = true;
     if (!cfg || !ring3_config_command(cfg, (unsigned)count, (const char *const *)words, &err))
         return 0;

@@ -312,21 +312,29 @@ static int open_port(unsigned port, int flags)
 
 static char input[CHUNK], output[CHUNK];
 
-static void write_all(int fd, const char *from, long n)
+/* To a port. 0 if nobody on the host reads there any more. */
+static int write_all(int port, const char *from, long n)
 {
-    for (long done = 0, now; done < n; done += now)
-        if ((now = sys_write(fd, from + done, (size_t)(n - done))) <= 0)
-            return;
+    for (long done = 0, now; done < n;) {
+        struct pollfd p = {port, POLLOUT, 0};
+        (void)sys_poll(&p, 1, -1);
+        if (p.revents & POLLHUP)
+            return 0;
+        now = sys_write(port, from + done, (size_t)(n - done));
+        if (now < 0 && now != -EAGAIN && now != -EINTR)
+            return 0;
+        done += now > 0 ? now : 0;
+    }
+    return 1;
 }
 
-/* From a pipe to a port; 0 at its end. */
+/* From a pipe to a port; 0 at the end of either. */
 static int pass_output(int pipe, int port)
 {
     long n = sys_read(pipe, output, sizeof(output));
     if (n <= 0)
         return n == -EINTR;
-    write_all(port, output, n);
-    return 1;
+    return write_all(port, output, n);
 }
 
 /* Input waits in `input` until the command takes it, which must not keep its output waiting. */
@@ -368,8 +376,10 @@ static void relay(struct feed *f, const int from[2], const int to[2], int end)
         if (p[AT_INPUT].revents)
             pass_input(f, 1);
         for (int i = 0; i < 2; i++)
-            if (p[AT_OUT + i].revents && !pass_output(from[i], to[i]))
+            if (p[AT_OUT + i].revents && !pass_output(from[i], to[i])) {
+                sys_close(from[i]); /* so that who writes on is told by a SIGPIPE */
                 p[AT_OUT + i].fd = -1;
+            }
     } while (!(p[AT_END].revents & POLLIN));
 }
 
@@ -377,7 +387,7 @@ static unsigned run_on_streams(void)
 {
     int in[2], out[2], err[2];
     struct feed f = {.port = open_port(0, O_RDONLY | O_NONBLOCK)};
-    int to[2] = {open_port(1, O_WRONLY), open_port(2, O_WRONLY)};
+    int to[2] = {open_port(1, O_WRONLY | O_NONBLOCK), open_port(2, O_WRONLY | O_NONBLOCK)};
     if (sys_pipe(in) || sys_pipe(out) || sys_pipe(err))
         give_up("no pipes to be had", "");
     int pid = start((int[3]){in[0], out[1], err[1]}, 0);
@@ -386,7 +396,10 @@ static unsigned run_on_streams(void)
     sys_close(err[1]);
     f.pipe = in[1];
     sys_nonblock(f.pipe);
-    relay(&f, (int[2]){out[0], err[0]}, to, sys_pidfd_open(pid));
+    int end = sys_pidfd_open(pid);
+    if (end < 0)
+        give_up("the guest's kernel is older than Linux 5.3", "");
+    relay(&f, (int[2]){out[0], err[0]}, to, end);
     unsigned status = status_of(pid);
     (void)sys_kill(-1, SIGKILL); /* what it left behind ends with it, and so do the pipes */
     while (pass_output(out[0], to[0]))

@@ -139,8 +139,10 @@ static int find_modules(const struct vm *vm, struct module_source *from, struct 
     u8 *data = NULL;
     u64 size = 0;
     int status = host_file_read(vm->cfg.kernel, GiB(1), &data, &size, err);
-    if (status)
-        return error_prefix(err, status, "--kernel");
+    if (status) {
+        snprintf(path, sizeof(path), "--kernel %s", vm->cfg.kernel);
+        return error_prefix(err, status, path);
+    }
     find_version(data, size, version);
     free(data);
     if (vm->cfg.modules)

@@ -111,6 +111,12 @@ BAD = [
     (['run', '--vsock', '/tmp/x,colour=red'], 'cid=3 to'),
     (['run', '--vsock', '/nonexistent/x'], '--vsock /nonexistent/x'),
     (['run', '--vsock', '/etc/passwd'], 'a path that is free'),
+    (['run', '--share', ''], '--share'),
+    (['run', '--share', '/nonexistent'], '--share /nonexistent'),
+    (['run', '--share', '/etc,security_model=all'], 'none, passthrough or mapped'),
+    (['run', '--share', '/etc', '--share', '/etc'], 'give tag=NAME'),
+    (['run', '--root', 'host'], 'give --kernel too'),
+    (['run', '--', 'true'], 'give --root host too'),
     (['run', '--balloon', 'red'], 'on or off'),
     (['run', '--kernel', '/non\nexistent'], '--kernel /non?existent'),
 ]

@@ -49,6 +49,9 @@ def streams():
         out, _ = shell.communicate(timeout=SECONDS)
     finally:
         shell.kill()
+    script = f'{" ".join([RING3, *options()])} -- sh -c "yes; echo \\$? >&2" 2>&1 >&3 3>&- | tail -n 1'
+    done = subprocess.run(['bash', '-c', f'({script} >&4) 3>&1 4>&2 | head -n 1'], stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS, check=False)
+    check('a reader that goes away ends the writer', (done.stdout, done.stderr.strip()) == (b'y\n', b'141'), done)
     check('a slow reader gets it all', out == b'y\n' * 1500000, len(out))
 
 

@@ -23,7 +23,7 @@ struct char_receiver {
     void *opaque;
     /* char_is_behind is false again; may be NULL. */
     void (*caught_up)(void *opaque);
-    /* The input has ended. Said again at each kick. May be NULL. */
+    /* The input has ended, or of what has none the output. Said again at each kick. May be NULL. */
     void (*ended)(void *opaque);
 };
 

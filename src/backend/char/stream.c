@@ -68,6 +68,12 @@ static ssize_t host_write(const struct stream *s, const u8 *buf, size_t len)
     return n;
 }
 
+static void tell_end(const struct stream *s)
+{
+    if (s->ended && s->cd.rx.ended)
+        s->cd.rx.ended(s->cd.rx.opaque);
+}
+
 /* Nobody reads any more, or the disk is full: say so once and go on without output. */
 static void output_failed(struct stream *s, int status)
 {
@@ -75,6 +81,10 @@ static void output_failed(struct stream *s, int status)
     watch_remove(&s->out_watch);
     s->used = 0;
     s->out = -1;
+    if (s->in < 0) { /* and that is all there was to it */
+        s->ended = true;
+        tell_end(s);
+    }
 }
 
 static size_t write_some(struct stream *s, const u8 *buf, size_t len)
@@ -156,12 +166,6 @@ static void stream_write(struct chardev *cd, const u8 *buf, size_t len)
         return;
     ring_put(s, buf + done, len - done);
     watch_set(&s->out_watch, POLLOUT);
-}
-
-static void tell_end(const struct stream *s)
-{
-    if (s->ended && s->cd.rx.ended)
-        s->cd.rx.ended(s->cd.rx.opaque);
 }
 
 /* Input in steps of what the receiver takes. Returns false when there is nothing more to read now. */

@@ -388,12 +388,13 @@ void fids_clear(struct fids *t)
     }
 }
 
-int fid_set_io(struct fids *t, struct fid *f, int fd, bool is_folder)
+int fid_set_io(struct fids *t, struct fid *f, int fd, bool is_folder, bool writes)
 {
     pthread_mutex_lock(&t->lock);
     bool free_now = f->io < 0 && !f->attr;
     if (free_now) {
         f->is_folder = is_folder;
+        f->writes = writes;
         __atomic_store_n(&f->io, fd, __ATOMIC_RELEASE);
     } else {
         t->descriptors--;

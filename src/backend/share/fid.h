@@ -45,6 +45,7 @@ struct fid {
     struct fid_attr *attr; /* NULL: a file */
     int io;                /* open for reading or writing; -1: not */
     bool is_folder;        /* `io` is one */
+    bool writes;           /* or is open for writing: its close may take time */
     pthread_mutex_t lock;  /* for the position of an open folder, and what is in `attr` */
 };
 
@@ -87,7 +88,7 @@ bool fid_remove(struct fids *t, u32 number);
 
 /* `fd` becomes what the fid reads and writes by; -EBUSY if there is one, and then it is closed. The caller has reserved
  * it. */
-int fid_set_io(struct fids *t, struct fid *f, int fd, bool is_folder) MUST_CHECK;
+int fid_set_io(struct fids *t, struct fid *f, int fd, bool is_folder, bool writes) MUST_CHECK;
 /* Room for an attribute of that size. */
 int fid_set_attr(struct fids *t, struct fid *f, const char *name, u32 size, bool write, int flags) MUST_CHECK;
 

@@ -37,10 +37,10 @@ static bool flags_change(u32 flags)
 }
 
 /* `fd` becomes what the fid has open. */
-static int take_io(struct server *s, struct fid *f, int fd, const struct stat *st)
+static int take_io(struct server *s, struct fid *f, int fd, const struct stat *st, u32 flags)
 {
     if (fd >= 0)
-        return fid_set_io(&s->fids, f, fd, S_ISDIR(st->st_mode));
+        return fid_set_io(&s->fids, f, fd, S_ISDIR(st->st_mode), flags_change(flags));
     fids_unreserve(&s->fids);
     return fd;
 }
@@ -60,7 +60,7 @@ static int lopen(struct server *s, struct message *m, const struct hold *h, u32 
         status = fids_reserve(&s->fids);
     if (status)
         return status;
-    status = take_io(s, h->fid, folder_reopen(&s->folder, h->fd, host_flags(flags)), &st);
+    status = take_io(s, h->fid, folder_reopen(&s->folder, h->fd, host_flags(flags)), &st, flags);
     reply_qid(m, s, &shown);
     reply_u32(m, 0); /* iounit: as much as a message holds */
     return status;
@@ -145,7 +145,7 @@ static int lcreate(struct server *s, const struct hold *dir, const struct create
             fid_put(&s->fids, f);
         return status ? status : -ENOMEM;
     }
-    status = fid_set_io(&s->fids, f, fd, false);
+    status = fid_set_io(&s->fids, f, fd, false, true);
     int inserted = fid_insert(&s->fids, f, dir->fid);
     return status ? status : inserted;
 }

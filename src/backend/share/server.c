@@ -248,7 +248,7 @@ int op_clunk(struct server *s, struct message *m)
     struct fid *f = fid_get(&s->fids, number);
     if (!f)
         return -EBADF;
-    bool waits = fid_io(f) >= 0 || fid_attr(f);
+    bool waits = fid_attr(f) || (fid_io(f) >= 0 && f->writes);
     if (waits && !m->may_wait) {
         fid_put(&s->fids, f);
         return -EAGAIN;

@@ -47,7 +47,7 @@ struct console {
     struct port port[PORTS];
     unsigned ports;
     bool stream;
-    struct virtq_element e;
+    struct virtq_element e, control; /* one may be told of an end while it writes the other */
 };
 
 static unsigned port_queue(unsigned port)
@@ -112,13 +112,13 @@ static void control_flush(struct console *c)
     for (unsigned n = 0; n < c->ports; n++) {
         for (unsigned i = 0; i < ARRAY_SIZE(events); i++) {
             u8 message[CONTROL_SIZE];
-            if (!(c->s.pending[n] & BIT(events[i])) || !virtq_pop(q, &c->e))
+            if (!(c->s.pending[n] & BIT(events[i])) || !virtq_pop(q, &c->control))
                 continue;
             put_u32(message, n);
             put_u16(message + CONTROL_EVENT, events[i]);
             put_u16(message + CONTROL_VALUE, events[i] != PORT_OPEN || !c->s.ended[n]);
             c->s.pending[n] &= (u8)~BIT(events[i]);
-            virtq_push(q, &c->e, virtq_write(&c->e, 0, message, sizeof(message)));
+            virtq_push(q, &c->control, virtq_write(&c->control, 0, message, sizeof(message)));
         }
     }
     virtq_notify(q);
