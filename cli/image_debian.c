@@ -234,6 +234,8 @@ static int make_archive(struct build *b)
     bool good = close(fd) == 0 && !status;
     if (good && rename(part, b->archive) == 0)
         return 0;
+    if (!status)
+        message(WHO ": %s: %s", b->archive, strerror(errno));
     (void)unlink(part);
     return status ? status : EXIT_HOST;
 }
@@ -284,6 +286,7 @@ static int pack_disk(struct build *b)
     status_step(WHO " %s: converting to qcow2", b->image.image.name);
     int status = ring3_disk_convert(&copy, &err);
     (void)unlink(raw);
+    status_clear();
     if (status && !status_signal())
         message(WHO ": %s", err.text);
     return status ? EXIT_HOST : 0;
@@ -326,7 +329,7 @@ static int open_work(struct build *b)
                    b->args->include ? b->args->include : "-", b->args->mirror ? b->args->mirror : "-");
     FILE *f = fopen(path, "re");
     bool same = read_line(f, line, sizeof(line)) && strcmp(line, wanted) == 0 &&
-                read_line(f, b->uuid, sizeof(b->uuid)) && strlen(b->uuid) == 36;
+                read_line(f, b->uuid, sizeof(b->uuid)) && strspn(b->uuid, "0123456789abcdef-") == 36;
     if (f)
         (void)fclose(f);
     (void)unlink(b->log);

@@ -32,7 +32,7 @@ const char recipe_setup[] =
 
 static const char customize[] =
     "--customize-hook=set -eu; r=$1; host=%s uuid=%s suite=%s\n"
-    "echo $host > $r/etc/hostname\n"
+    "echo $host > $r/etc/hostname; chmod 644 $r/etc/hostname\n"
     "printf '127.0.0.1 localhost\\n127.0.1.1 %%s\\n::1 localhost ip6-localhost ip6-loopback\\n' $host > $r/etc/hosts\n"
     "echo UUID=$uuid / ext4 errors=remount-ro 0 0 > $r/etc/fstab\n"
     ": > $r/etc/machine-id; rm -f $r/var/lib/dbus/machine-id\n"
