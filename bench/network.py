@@ -42,7 +42,7 @@ def archive(folder, name, build, port):
     root = os.path.join(folder, name)
     os.makedirs(f'{root}/bench')
     os.makedirs(f'{root}/test')
-    shutil.copy(f'{build}/bench/net', f'{root}/bench/net')
+    shutil.copy(f'{build}/bench/net.static', f'{root}/bench/net')
     with open(f'{root}/test/network-bench.sh', 'w', encoding='ascii') as f:
         f.write(SCRIPT.format(gateway=GATEWAY, port=port))
     path = f'{root}.img'

@@ -225,7 +225,7 @@ static struct block *block_build(struct translator *t)
     struct cpu *c = t->cpu;
     c->cur = NULL;
     for (unsigned attempt = 0; attempt < ATTEMPTS; attempt++) {
-        struct code_origin from[2];
+        struct code_origin from[2] = {0};
         u64 pa;
         const u8 *host = mmu_fetch(c, code_linear(c), &from[0].page, &pa);
         if (!host || !from[0].page || t->cache->full)
