@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "backend/block/open.h"
+#include "backend/words.h"
 #include "host/file.h"
 #include "vm/internal.h"
 #include "volume/seed.h"
@@ -25,23 +26,6 @@ struct seed {
     u8 *data[KINDS];
     u64 size[KINDS];
 };
-
-/* Cuts at the next single comma and undoubles those before it; what follows, or NULL. */
-static char *cut(char *text)
-{
-    char *to = text;
-    for (char *from = text; *from; from++) {
-        if (*from == ',' && from[1] != ',') {
-            *to = '\0';
-            return from + 1;
-        }
-        if (*from == ',')
-            from++;
-        *to++ = *from;
-    }
-    *to = '\0';
-    return NULL;
-}
 
 static int take_word(const char *who, struct seed *s, const char *word, struct error *err)
 {
@@ -63,14 +47,14 @@ static int parse(const char *who, const char *spec, struct seed *s, struct error
     *s = (struct seed){.text = strdup(spec)};
     if (!s->text)
         return error_set(err, -ENOMEM, "%s: out of memory", who);
-    char *rest = cut(s->text);
+    char *rest = words_cut(s->text);
     if (!*s->text)
         return error_set(err, -EINVAL, "%s: the path is empty; give the path of a file of user data", who);
     s->path[USER] = s->text;
     int status = 0;
     while (rest && !status) {
         char *word = rest;
-        rest = cut(word);
+        rest = words_cut(word);
         status = take_word(who, s, word, err);
     }
     return status;

@@ -5,10 +5,12 @@ A test is a script that gets the build directory as its first argument. Each che
 
 The environment variable RING3_TEST_ENGINE names the engine that guests run on; without it ring3 chooses.
 """
+import hashlib
 import os
 import select
 import subprocess
 import sys
+import threading
 import time
 
 BUILD = os.path.abspath(sys.argv[1]) if len(sys.argv) > 1 else 'build'
@@ -30,6 +32,23 @@ def check(what, good, detail=''):
 def skip(reason):
     print(f'skipped: {reason}')
     sys.exit(77)
+
+
+def serve_sums(listener):
+    """Takes bytes until their end from each that connects, and answers with their sum."""
+
+    def one(connection):
+        digest = hashlib.sha256()
+        with connection:
+            while chunk := connection.recv(1 << 20):
+                digest.update(chunk)
+            connection.sendall(digest.hexdigest().encode() + b'\n')
+
+    def run():
+        while True:
+            threading.Thread(target=one, args=(listener.accept()[0],), daemon=True).start()
+
+    threading.Thread(target=run, daemon=True).start()
 
 
 def finish():

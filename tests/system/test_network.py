@@ -22,7 +22,7 @@ import threading
 import time
 import urllib.request
 
-from harness import GUEST, Running, check, finish, need_guest, ring3, run_command, skip
+from harness import GUEST, Running, check, finish, need_guest, ring3, run_command, serve_sums, skip
 
 SECONDS = 400  # a host with two cores may be busy
 MAC = '52:54:00:12:34:56'
@@ -71,22 +71,10 @@ def serve_file(data, address='127.0.0.1'):
     return server.server_address[1]
 
 
-def serve_sums(address='127.0.0.1'):
-    """Takes bytes until their end, and answers with their sum; the port."""
+def serve_back(address='127.0.0.1'):
+    """Answers with sums; the port."""
     listener = socket.create_server((address, 0))
-
-    def one(connection):
-        digest = hashlib.sha256()
-        with connection:
-            while chunk := connection.recv(1 << 20):
-                digest.update(chunk)
-            connection.sendall(digest.hexdigest().encode() + b'\n')
-
-    def run():
-        while True:
-            threading.Thread(target=one, args=(listener.accept()[0],), daemon=True).start()
-
-    threading.Thread(target=run, daemon=True).start()
+    serve_sums(listener)
     return listener.getsockname()[1]
 
 
@@ -111,7 +99,7 @@ def check_nat(cpus, mebibytes, words):
     digest = hashlib.sha256(data).hexdigest()
     web, word = free_port(), free_port()
     net = ','.join(['nat', f'hostfwd=tcp:127.0.0.1:{web}-:80', f'hostfwd=tcp:127.0.0.1:{word}-10.0.2.15:81', 'dns=127.0.0.1', *(w for w in words if w != 'mmio')])
-    machine = Running(*command('network', f'net.port={serve_file(data)} net.back={serve_sums()} net.sum={digest}',
+    machine = Running(*command('network', f'net.port={serve_file(data)} net.back={serve_back()} net.sum={digest}',
                                '--cpus', cpus, '--net', net, '--virtio', 'mmio' if 'mmio' in words else 'pci'))
     if check('the guest reaches the host', machine.expect('httpd: runs', SECONDS) is not None, machine.output):
         with urllib.request.urlopen(f'http://127.0.0.1:{web}/file', timeout=60) as answer:
@@ -182,7 +170,7 @@ def make_tap(name, address):
 
 def tap_run(name, net, **more):
     data = os.urandom(8 << 20)
-    words = f'net.port={serve_file(data, HOST)} net.back={serve_sums(HOST)} net.sum={hashlib.sha256(data).hexdigest()}'
+    words = f'net.port={serve_file(data, HOST)} net.back={serve_back(HOST)} net.sum={hashlib.sha256(data).hexdigest()}'
     machine = Running(*command('network-tap', words, '--net', net), **more)
     status, log, err = end_of(machine, SECONDS)
     check(f'{name}: the guest powered off', status == 0, f'status {status}, {err}')

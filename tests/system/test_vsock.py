@@ -4,7 +4,6 @@
 The guest's program (vsock.c) connects to Unix sockets of the test, alone and many at a time, and to one that is not there; the test
 connects to ports of the guest, of which one is not there. What is carried comes back, or its sum does.
 """
-import hashlib
 import os
 import shutil
 import socket
@@ -13,7 +12,7 @@ import sys
 import tempfile
 import threading
 
-from harness import BUILD, GUEST, Running, check, finish, need_guest, run_command, skip
+from harness import BUILD, GUEST, Running, check, finish, need_guest, run_command, serve_sums, skip
 
 SECONDS = 300
 MANY = 8
@@ -61,23 +60,11 @@ def archive(folder, size):
     return path
 
 
-def serve_sums(path):
+def listen(path):
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
     listener.listen(16)
-
-    def one(connection):
-        digest = hashlib.sha256()
-        with connection:
-            while chunk := connection.recv(1 << 20):
-                digest.update(chunk)
-            connection.sendall(digest.hexdigest().encode() + b'\n')
-
-    def run():
-        while True:
-            threading.Thread(target=one, args=(listener.accept()[0],), daemon=True).start()
-
-    threading.Thread(target=run, daemon=True).start()
+    return listener
 
 
 def dial(path, greeting):
@@ -115,7 +102,7 @@ def main():
         skip(f'{GUEST} has no modules; tools/guest-kernel gets them')
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, 'guest')
-        serve_sums(f'{path}_{SUMS}')
+        serve_sums(listen(f'{path}_{SUMS}'))
         machine = Running(*run_command('--kernel', kernel, '--initramfs', archive(folder, size), '--memory', '256', '--no-reboot', '--net', 'none',
                                        '--cmdline', 'console=ttyS0 quiet ring3.test=vsock-test', '--vsock', f'{path},cid=77'))
         if check('the guest reaches the host', machine.expect('vsock: listens', SECONDS) is not None, machine.output):

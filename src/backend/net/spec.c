@@ -8,6 +8,8 @@
 #include <string.h>
 #include <sys/un.h>
 
+#include "backend/words.h"
+
 #define NETWORK_PRESET 0x0a000200u /* 10.0.2.0/24 */
 #define MASK_PRESET    0xffffff00u
 #define PREFIX_MIN     8
@@ -54,12 +56,6 @@ static bool address_read(const char *text, const char *end, u32 *out)
     return true;
 }
 
-static bool switch_read(const char *value, bool *out)
-{
-    *out = strcmp(value, "on") == 0;
-    return *out || strcmp(value, "off") == 0;
-}
-
 static bool text_copy(char **place, const char *value)
 {
     free(*place);
@@ -97,24 +93,24 @@ static bool set_mtu(struct net_spec *s, const char *value)
 
 static bool set_packed(struct net_spec *s, const char *value)
 {
-    return switch_read(value, &s->packed);
+    return words_switch(value, &s->packed);
 }
 
 static bool set_header(struct net_spec *s, const char *value)
 {
-    return switch_read(value, &s->header);
+    return words_switch(value, &s->header);
 }
 
 static bool set_restrict(struct net_spec *s, const char *value)
 {
-    return switch_read(value, &s->restricted);
+    return words_switch(value, &s->restricted);
 }
 
 static bool set_ipv6(struct net_spec *s, const char *value)
 {
     bool on;
 
-    if (!switch_read(value, &on))
+    if (!words_switch(value, &on))
         return false;
     s->no_ipv6 = !on;
     return true;
@@ -238,24 +234,6 @@ static const struct kind {
     {"none", NET_NONE, take_nothing, "none and nothing else"},
 };
 
-/* Cuts the text at its next single comma and undoubles those before it; what follows, or NULL. */
-static char *cut(char *text)
-{
-    char *to = text;
-
-    for (char *from = text; *from; from++) {
-        if (*from == ',' && from[1] != ',') {
-            *to = '\0';
-            return from + 1;
-        }
-        if (*from == ',')
-            from++;
-        *to++ = *from;
-    }
-    *to = '\0';
-    return NULL;
-}
-
 static int set_kind(const char *who, struct net_spec *s, char *word, struct error *err)
 {
     char *where = strchr(word, ':');
@@ -310,11 +288,11 @@ int net_spec_parse(const char *who, const char *text, struct net_spec *out, stru
     char *copy = strdup(text);
     if (!copy)
         return error_set(err, -ENOMEM, "%s: out of memory", who);
-    char *rest = cut(copy);
+    char *rest = words_cut(copy);
     int status = set_kind(who, out, copy, err);
     while (rest && !status) {
         char *word = rest;
-        rest = cut(word);
+        rest = words_cut(word);
         status = set_key(who, out, word, err);
     }
     if (!status)

@@ -295,11 +295,11 @@ void code_cache_strayed(struct translator *t, struct block *b, unsigned n)
     cache_unlock(k);
 }
 
-static void note_accessed(struct translator *t, struct block *b, unsigned n, bool entry)
+static void note_accessed(struct translator *t, struct block *b, unsigned n)
 {
     struct barren *r = barren_of(t->cache, b->rip);
     bool forced = b->forced >> n & 1;
-    if (entry != forced || b->barren == UINT8_MAX)
+    if (b->barren == UINT8_MAX)
         return;
     u8 doubt = r->rip == b->rip ? r->doubt : 0;
     if (++b->barren != (forced ? FRUITFUL_MAX : BARREN_MAX << doubt))
@@ -316,7 +316,7 @@ void code_cache_accessed(struct translator *t, struct block *b, unsigned n, bool
     if (entry != (b->forced >> n & 1))
         return;
     struct code_cache *k = cache_lock(t);
-    note_accessed(t, b, n, entry);
+    note_accessed(t, b, n);
     cache_unlock(k);
 }
 
@@ -435,7 +435,7 @@ static void keep(struct code_cache *k, struct block *b)
     }
 }
 
-/* NULL if there is no room. */
+/* There is room. */
 static struct block *copy(struct code_cache *k, const struct block *fresh, struct code_page *page,
                           struct code_page *page2)
 {
