@@ -7,7 +7,9 @@
 #include "base/bits.h"
 
 #define REGS_MAX 4
-#define REG_CH   0x11 /* as struct insn numbers byte registers */
+/* As struct insn numbers byte registers: AH, CH, DH, BH. */
+#define REG_AH   0x10
+#define REG_CH   0x11
 
 /* The general registers that an instruction names, as places in it; and what it does with RCX unnamed. */
 struct naming {
@@ -125,23 +127,37 @@ static bool collect_spills(const struct naming *m, struct spills *s)
     return true;
 }
 
+/*
+ * AH to BH cannot be named beside R8 to R15, and HOST_CX is one of these. So where there is one of them, RCX stands in
+ * HOST_T, which is the host's RCX, under its own name; CH is there, too.
+ */
+static bool name_high(struct naming *m)
+{
+    bool high = false;
+    for (unsigned n = 0; n < m->count; n++)
+        high |= *m->field[n] >= REG_AH;
+    for (unsigned n = 0; high && n < m->count; n++) {
+        bool cx = *m->field[n] == R_CX || *m->field[n] == REG_CH;
+        m->cx_read |= cx;
+        m->cx_written |= cx && m->written[n];
+    }
+    return high;
+}
+
 /* HOST_CX and the spilled numbers overlap: a field is renamed once. */
-static bool rename_fields(struct naming *m, const struct spills *s)
+static void rename_fields(struct naming *m, const struct spills *s, unsigned cx)
 {
     u8 before[REGS_MAX];
     for (unsigned n = 0; n < m->count; n++)
         before[n] = *m->field[n];
     for (unsigned n = 0; n < m->count; n++) {
-        if (before[n] == REG_CH)
-            return false;
-        u8 to = before[n] == R_CX ? HOST_CX : before[n];
+        u8 to = before[n] == R_CX ? (u8)cx : before[n];
         for (unsigned k = 0; k < s->count; k++) {
             if (before[n] == s->reg[k].guest)
                 to = s->reg[k].host;
         }
         *m->field[n] = to;
     }
-    return true;
 }
 
 static void put_memory(struct insn *i, struct insn_ea ea)
@@ -183,7 +199,7 @@ bool lower_plain(struct lower *l, struct insn i)
     struct spills s = {0};
     if (!name_all(&i, &m) || !collect_spills(&m, &s))
         return false;
-    bool cx = m.cx_read || m.cx_written;
+    bool high = name_high(&m), cx = m.cx_read || m.cx_written;
     static const u8 scratch[2] = {HOST_T2, HOST_T};
     if (s.count + cx > ARRAY_SIZE(scratch) || (i.mem && !prepare_memory(l, &i, cx, s.count)))
         return false;
@@ -197,7 +213,8 @@ bool lower_plain(struct lower *l, struct insn i)
         emit_reg(&l->e, INSN_MOV_Gv_Ev, HOST_T, HOST_CX, true);
     i.rep = 0;
     lower_commit(l);
-    if (!rename_fields(&m, &s) || !emit_try(&l->e, &i))
+    rename_fields(&m, &s, high ? HOST_T : HOST_CX);
+    if (!emit_try(&l->e, &i))
         return false;
     write_back(l, &m, &s);
     return true;
@@ -240,7 +257,8 @@ static bool lower_lea(struct lower *l, struct insn i)
         l->held = 0;
     }
     lower_commit(l);
-    if (!rename_fields(&m, &s) || !emit_try(&l->e, &i))
+    rename_fields(&m, &s, HOST_CX);
+    if (!emit_try(&l->e, &i))
         return false;
     write_back(l, &m, &s);
     return true;
