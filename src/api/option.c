@@ -202,7 +202,7 @@ static const struct option options[] = {
      parse_text,
      AT(engine)},
     {{"engine-memory", NULL, "SIZE", NULL,
-      "host memory that translate may use beside the guest's; preset 192M and 64M for each processor"},
+      "host memory that translate may use beside the guest's; preset 448M and 64M for each processor"},
      parse_size,
      AT(engine_memory)},
     {{"translate-after", NULL, "COUNT", "2", "how often translate runs code by other means first; 0 to 255"},

@@ -10,7 +10,7 @@
 
 #include "base/bits.h"
 
-#define CODE_ALIGN 16
+#define CODE_ALIGN 32
 
 struct code_area {
     u8 *write;

@@ -21,7 +21,7 @@ struct code_area;
 struct code_area *code_create(size_t size, struct error *err);
 void code_destroy(struct code_area *a);
 
-/* Copies `len` bytes of code to an address that is a multiple of 16 and returns that address in the view to run from;
+/* Copies `len` bytes of code to an address that is a multiple of 32 and returns that address in the view to run from;
  * NULL if the area is full. */
 const void *code_add(struct code_area *a, const u8 *bytes, size_t len);
 

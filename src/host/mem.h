@@ -42,6 +42,8 @@ void host_ram_discard(const struct host_ram *ram, u64 offset, u64 size);
 
 /* Zeroed private memory, allocated as it is touched. NULL if there is no room. `size` is rounded up to pages. */
 void *host_table_alloc(u64 size);
+/* It will be used all over, or from its start on without gaps: large pages may back it. */
+void host_table_dense(void *table, u64 size);
 void host_table_free(void *table, u64 size);
 /* All bytes are zero again and their memory is given back. */
 void host_table_clear(void *table, u64 size);

@@ -263,7 +263,7 @@ static void test_code_area(void **state)
     unsigned added = 1;
     while (code_add(a, forty_two, sizeof(forty_two)))
         added++;
-    assert_int_equal(added, 4096 / 16);
+    assert_int_equal(added, 4096 / 32);
     code_reset(a, 0);
     assert_int_equal(code_used(a), 0);
     assert_ptr_equal(code_add(a, forty_two, sizeof(forty_two)), at);

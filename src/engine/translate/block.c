@@ -176,7 +176,7 @@ static struct block *block_begin(struct translator *t, const u8 *guest)
 {
     const struct cpu *c = t->cpu;
     struct block *b = t->scratch;
-    *b = (struct block){.guest = guest, .rip = c->gpr[REG_RIP], .mode = c->mode, .flavour = t->flavour};
+    *b = (struct block){.guest = guest, .rip = c->gpr[REG_RIP], .insn = b->own, .mode = c->mode, .flavour = t->flavour};
     return b;
 }
 

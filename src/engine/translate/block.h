@@ -32,31 +32,38 @@ enum flavour {
     FLAVOUR_SLOW = 4, /* nothing is translated: alignment checks are on, or DF is 1 */
 };
 
+/* What look-ups read comes first: a line of the host's cache (code_cache_take_locked). */
 struct block {
-    u64 rip;                                     /* of its first byte */
-    const u8 *guest;                             /* the host address of that */
-    struct block *next, *page_next, *page2_next; /* the cache's lock */
-    struct code_page *page, *page2;              /* page2: its one instruction goes on at the start of that page */
-    const u8 *guest2;                            /* the host address of page2; NULL: it has one page */
-    u32 id;                                      /* if it is native */
+    u64 rip;            /* of its first byte */
+    const u8 *guest;    /* the host address of that */
+    struct block *next; /* the cache's lock */
+    struct code_page *page;
+    const u8 *guest2; /* the host address of page2; NULL: it has one page */
+    u64 entry;        /* host code: where direct jumps come in */
     u16 bytes;
     u8 count, mode, flavour;
-    bool runs_on;          /* the last instruction is no branch */
-    bool x87;              /* has x87 or MMX instructions that come out as themselves */
-    atomic_bool native;    /* has host code; once, for good. What belongs to that is constant from then on */
-    atomic_bool dead;      /* its bytes were changed, or another one takes its place; for good */
-    atomic_uchar runs;     /* as a list, up to the cache's patience: then it is translated, if it can be */
-    u8 strays;             /* the cache's lock: seen, up to STRAYS_MAX */
-    u8 barren;             /* the lock: faults after which there still was no window entry; or calls after which
-                              there was */
-    u64 calls;             /* bit n: instruction n is always left to its semantics */
-    u64 unaligned;         /* bit n: instruction n accesses memory misaligned */
-    u64 crosses;           /* and across pages now and then */
-    u64 stray;             /* the lock; bit n: it did one more of these than is known of it */
-    u64 forced;            /* bit n: instruction n accesses what has no window entry, and is left to semantics */
-    u64 relies;            /* bit n: the code of instruction n must be come to from the one before it */
-    u64 check, entry, end; /* host code: where indirect jumps come in, direct ones, and where a dead block leaves */
-    u64 body;              /* the first instruction's; entry, unless the block has two pages */
+    bool runs_on;       /* the last instruction is no branch */
+    atomic_bool native; /* has host code; once, for good. What belongs to that is constant from then on */
+    atomic_bool dead;   /* its bytes were changed, or another one takes its place; for good */
+    atomic_uchar runs;  /* as a list, up to the cache's patience: then it is translated, if it can be */
+    bool x87;           /* has x87 or MMX instructions that come out as themselves */
+    bool model;         /* the lock: twins are made from it (twin.h) */
+    u8 strays;          /* the cache's lock: seen, up to STRAYS_MAX */
+    u32 id;             /* if it is native */
+    struct insn *insn;  /* `own`, or another block's of the same bytes (twin.h) */
+    struct block *page_next, *page2_next; /* the cache's lock */
+    struct block *twin_next;              /* the lock: the next model of the same hash */
+    struct code_page *page2;              /* its one instruction goes on at the start of that page */
+    u8 barren;                            /* the lock: faults after which there still was no window entry; or calls
+                                             after which there was */
+    u64 calls;                            /* bit n: instruction n is always left to its semantics */
+    u64 unaligned;                        /* bit n: instruction n accesses memory misaligned */
+    u64 crosses;                          /* and across pages now and then */
+    u64 stray;                            /* the lock; bit n: it did one more of these than is known of it */
+    u64 forced;     /* bit n: instruction n accesses what has no window entry, and is left to semantics */
+    u64 relies;     /* bit n: the code of instruction n must be come to from the one before it */
+    u64 check, end; /* host code: where indirect jumps come in, and where a dead block leaves */
+    u64 body;       /* the first instruction's; entry, unless the block has two pages */
     struct link {
         u64 target; /* rip */
         u32 slot;   /* of WIN_SLOT, or LINK_NONE */
@@ -71,7 +78,9 @@ struct block {
     u16 *loop_at, *loop_commit;
     u16 loop, loop_give_up, loop_end; /* offsets: where that code begins (0: there is none); leads back; ends */
     u16 poll; /* offset of where the last instruction looks at c->request, after which it is done; 0: it does not */
-    struct insn insn[];
+    u16 code_bytes, fixes;
+    struct fix *fix; /* what depends on where guest and host code lie; NULL: it is not known (twin.h) */
+    struct insn own[];
 };
 
 #define BLOCK_BYTES(count) (sizeof(struct block) + (count) * sizeof(struct insn))

@@ -6,35 +6,55 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bits.h"
 #include "cpu/world.h"
+#include "engine/translate/learnt.h"
 #include "engine/translate/lower_plan.h"
 #include "engine/translate/perf.h"
 #include "engine/translate/translate.h"
+#include "engine/translate/twin.h"
 #include "engine/translate/x87.h"
 #include "host/mem.h"
 #include "mem/code.h"
 
-#define HASH_SIZE   (sizeof(struct block *) << HASH_BITS)
 #define PAGES_SIZE  (sizeof(struct code_page *) << PAGE_BITS)
 #define SLOTS_SIZE  (sizeof(struct slot_key) << SLOT_BITS)
 #define BLOCKS_SIZE (sizeof(struct block *) * BLOCKS_MAX)
 #define GOLDEN      0x9e3779b97f4a7c15ull
 #define INT3        0xcc
+#define META_LINE   64
+#define META_ALIGN  16
+#define META_BLOCK  768 /* bytes, about */
 
-_Static_assert(HASH_SIZE + PAGES_SIZE + SLOTS_SIZE + sizeof(struct code_cache) + sizeof(struct translator) <=
-                   CODE_CACHE_FIXED,
+_Static_assert(PAGES_SIZE + SLOTS_SIZE + sizeof(struct code_cache) + sizeof(struct translator) <= CODE_CACHE_FIXED,
                "CODE_CACHE_FIXED");
 
 /* ------ the whole ------ */
 
+static u64 hash_size(const struct code_cache *k)
+{
+    return sizeof(struct block *) << k->hash_bits;
+}
+
+/* About one place in `hash` for each block, out of the memory for blocks. */
+static void size_tables(struct code_cache *k, u64 meta)
+{
+    while (BIT64(k->hash_bits) < meta / META_BLOCK)
+        k->hash_bits++;
+    k->meta_size = meta - 2 * hash_size(k);
+}
+
 static bool make_tables(struct code_cache *k)
 {
-    k->hash = host_table_alloc(HASH_SIZE);
+    k->hash = host_table_alloc(hash_size(k));
+    k->twins = host_table_alloc(hash_size(k));
     k->pages = host_table_alloc(PAGES_SIZE);
     k->slots = host_table_alloc(SLOTS_SIZE);
     k->blocks = host_table_alloc(BLOCKS_SIZE);
     k->meta = host_table_alloc(k->meta_size);
-    return k->hash && k->pages && k->slots && k->blocks && k->meta;
+    host_table_dense(k->hash, hash_size(k));
+    host_table_dense(k->meta, k->meta_size);
+    return k->hash && k->twins && k->pages && k->slots && k->blocks && k->meta;
 }
 
 static int make_code(struct code_cache *k, u64 size, struct error *err)
@@ -56,7 +76,7 @@ struct code_cache *code_cache_create(const struct code_cache_config *cfg, struct
         return NULL;
     }
     (void)pthread_mutex_init(&k->lock, NULL);
-    k->meta_size = cfg->meta;
+    size_tables(k, cfg->meta);
     k->patience = cfg->patience;
     k->perf_map = cfg->perf_map;
     bool tables = make_tables(k);
@@ -70,7 +90,8 @@ struct code_cache *code_cache_create(const struct code_cache_config *cfg, struct
 
 void code_cache_destroy(struct code_cache *k)
 {
-    host_table_free(k->hash, HASH_SIZE);
+    host_table_free(k->hash, hash_size(k));
+    host_table_free(k->twins, hash_size(k));
     host_table_free(k->pages, PAGES_SIZE);
     host_table_free(k->slots, SLOTS_SIZE);
     host_table_free(k->blocks, BLOCKS_SIZE);
@@ -91,19 +112,20 @@ static void cache_unlock(struct code_cache *k)
     pthread_mutex_unlock(&k->lock);
 }
 
-static void *meta_take(struct code_cache *k, u64 size)
+/* What is large begins a line of the host's cache. */
+void *code_cache_take_locked(struct code_cache *k, u64 size)
 {
-    if (k->meta_used + size > k->meta_size)
+    u64 at = align_up(k->meta_used, size < META_LINE ? META_ALIGN : META_LINE);
+    if (!range_inside(at, size, k->meta_size))
         return NULL;
-    void *p = k->meta + k->meta_used;
-    k->meta_used += (size + 15) & ~15ull;
-    return p;
+    k->meta_used = at + size;
+    return k->meta + at;
 }
 
 /* One page of code may be mapped at many addresses. */
 static struct block **hash_slot(const struct code_cache *k, const u8 *guest, u64 rip)
 {
-    return &k->hash[((u64)guest ^ rip * 3) * GOLDEN >> (64 - HASH_BITS)];
+    return &k->hash[((u64)guest ^ rip * 3) * GOLDEN >> (64 - k->hash_bits)];
 }
 
 /* ------ dying ------ */
@@ -139,6 +161,7 @@ static void kill(struct translator *t, struct block *b)
         p = &(*p)->next;
     if (*p)
         *p = b->next;
+    twin_forget(k, b);
     if (b->native) {
         code_patch(k->area, (const void *)b->entry, &(u8){INT3}, 1);
         unlink_block(k, b);
@@ -184,7 +207,7 @@ static struct code_page *page_known(const struct code_cache *k, const struct mem
 
 static struct code_page *page_make(struct code_cache *k, struct mem_page *page)
 {
-    struct code_page **slot = page_slot(k, page), *p = meta_take(k, sizeof(*p));
+    struct code_page **slot = page_slot(k, page), *p = code_cache_take_locked(k, sizeof(*p));
     *p = (struct code_page){.page = page, .gen = mem_code_gen(page), .next = *slot};
     *slot = p;
     return p;
@@ -256,17 +279,7 @@ u32 code_cache_slot_locked(struct code_cache *k, u64 target)
     return slot;
 }
 
-/* ------ what was learnt of code that is made again ------ */
-
-static struct stray *stray_of(struct code_cache *k, u64 rip)
-{
-    return &k->stray[rip * GOLDEN >> (64 - LEARNT_BITS)];
-}
-
-static struct barren *barren_of(struct code_cache *k, u64 rip)
-{
-    return &k->barren[rip * GOLDEN >> (64 - LEARNT_BITS)];
-}
+/* ------ making again ------ */
 
 static void make_again(struct translator *t, struct block *b)
 {
@@ -274,41 +287,12 @@ static void make_again(struct translator *t, struct block *b)
     t->stats.remade++;
 }
 
-static void note_stray(struct translator *t, struct block *b, unsigned n)
-{
-    /* One that crosses a page time and again stays as it is. */
-    if (b->crosses >> n & 1 || b->strays == UINT8_MAX)
-        return;
-    b->stray |= BIT64(n);
-    if (++b->strays != STRAYS_MAX)
-        return;
-    *stray_of(t->cache, b->rip) = (struct stray){
-        .rip = b->rip, .unaligned = b->unaligned | b->stray, .crosses = b->crosses | (b->unaligned & b->stray)};
-    b->strays = UINT8_MAX;
-    make_again(t, b);
-}
-
 void code_cache_strayed(struct translator *t, struct block *b, unsigned n)
 {
     struct code_cache *k = cache_lock(t);
-    note_stray(t, b, n);
+    if (learnt_stray(k, b, n))
+        make_again(t, b);
     cache_unlock(k);
-}
-
-static void note_accessed(struct translator *t, struct block *b, unsigned n)
-{
-    struct barren *r = barren_of(t->cache, b->rip);
-    bool forced = b->forced >> n & 1;
-    if (b->barren == UINT8_MAX)
-        return;
-    u8 doubt = r->rip == b->rip ? r->doubt : 0;
-    if (++b->barren != (forced ? FRUITFUL_MAX : BARREN_MAX << doubt))
-        return;
-    *r = (struct barren){.rip = b->rip, .insns = b->forced ^ BIT64(n), .doubt = doubt};
-    if (forced && doubt < DOUBT_MAX)
-        r->doubt++;
-    b->barren = UINT8_MAX;
-    make_again(t, b);
 }
 
 void code_cache_accessed(struct translator *t, struct block *b, unsigned n, bool entry)
@@ -316,22 +300,9 @@ void code_cache_accessed(struct translator *t, struct block *b, unsigned n, bool
     if (entry != (b->forced >> n & 1))
         return;
     struct code_cache *k = cache_lock(t);
-    note_accessed(t, b, n);
+    if (learnt_access(k, b, n))
+        make_again(t, b);
     cache_unlock(k);
-}
-
-static void learn(struct code_cache *k, struct block *b)
-{
-    const struct stray *s = stray_of(k, b->rip);
-    const struct barren *r = barren_of(k, b->rip);
-    if (s->rip == b->rip) {
-        b->unaligned = s->unaligned;
-        b->crosses = s->crosses;
-    }
-    if (r->rip == b->rip)
-        b->forced = r->insns;
-    if (b->unaligned | b->forced)
-        b->runs = k->patience; /* it was translated before */
 }
 
 /* ------ looking up ------ */
@@ -347,14 +318,6 @@ static struct block *look(struct translator *t, const struct block_key *key)
     if (b->page2)
         page_settle(t, b->page2);
     return b->dead ? NULL : b;
-}
-
-struct block *code_cache_look(struct translator *t, const struct block_key *key)
-{
-    struct code_cache *k = cache_lock(t);
-    struct block *b = look(t, key);
-    cache_unlock(k);
-    return b;
 }
 
 struct block *code_cache_by_code(const struct code_cache *k, u64 host)
@@ -377,7 +340,8 @@ struct block *code_cache_by_code(const struct code_cache *k, u64 host)
 /* Room for a block, its pages and what its translation notes. */
 static bool has_room(const struct code_cache *k)
 {
-    u64 most = BLOCK_BYTES(BLOCK_MAX) + 4 * (BLOCK_MAX + 1) * sizeof(u16) + 2 * sizeof(struct code_page) + 7 * 16;
+    u64 most = BLOCK_BYTES(BLOCK_MAX) + 4 * (BLOCK_MAX + 1) * sizeof(u16) + 2 * sizeof(struct code_page) +
+               FIXES_MAX * sizeof(struct fix) + 8 * META_LINE;
     bool slots = k->slots_used[0] < WIN_SLOTS / 2 - LINKS && k->slots_used[1] < WIN_SLOTS / 2 - LINKS;
     return k->meta_used + most <= k->meta_size && k->count < BLOCKS_MAX && slots;
 }
@@ -396,24 +360,34 @@ static bool origin_page(struct translator *t, const struct code_origin *from, st
 /* The notes of its translation come right behind it. */
 static u16 *notes_take(struct code_cache *k, const struct block *b)
 {
-    return meta_take(k, (b->count + 1u) * sizeof(u16));
+    return code_cache_take_locked(k, (b->count + 1u) * sizeof(u16));
 }
 
-static bool translate(struct translator *t, struct block *b)
+static bool make_code_of(struct translator *t, struct block *b)
 {
     struct code_cache *k = t->cache;
+    const struct block *model = twin_model(k, b->guest, b->mode, b->flavour);
+    if (model && twin_translate(t, b, model))
+        return true;
     b->at = notes_take(k, b);
     b->commit = notes_take(k, b);
     if (b->at && plan_is_loop(b)) {
         b->loop_at = notes_take(k, b);
         b->loop_commit = notes_take(k, b);
     }
+    return b->at && b->commit && lower_block(t, b);
+}
+
+static bool translate(struct translator *t, struct block *b)
+{
+    struct code_cache *k = t->cache;
     u32 count = k->count;
     b->id = count;
     b->check = (u64)code_next(k->area);
-    if (count == BLOCKS_MAX || !b->at || !b->commit || !lower_block(t, b))
+    if (count == BLOCKS_MAX || !make_code_of(t, b))
         return false;
     k->blocks[count] = b;
+    twin_offer(k, b);
     atomic_store_explicit(&k->count, count + 1, memory_order_release);
     atomic_store_explicit(&b->native, true, memory_order_release);
     t->stats.blocks++;
@@ -433,17 +407,41 @@ static void keep(struct code_cache *k, struct block *b)
         b->page2_next = b->page2->second;
         b->page2->second = b;
     }
+    twin_offer(k, b);
+}
+
+/* A block for these bytes by what is known of them from another address. Unlike a fresh one it needs no translation
+ * to pay: that is copied. */
+static struct block *add_twin(struct translator *t, const struct block_key *key)
+{
+    struct code_cache *k = t->cache;
+    struct block *model = k->full ? NULL : twin_model(k, key->guest, key->mode, key->flavour);
+    if (!model || !twin_moves(key->rip) || !has_room(k))
+        return NULL;
+    page_settle(t, model->page);
+    struct block *b = model->dead ? NULL : code_cache_take_locked(k, sizeof(*b));
+    if (!b)
+        return NULL;
+    twin_begin(b, model, key->rip);
+    learnt_apply(k, b);
+    if ((model->native || !k->patience) && block_is_lowered(b) && !translate(t, b)) {
+        code_cache_fill(t);
+        return NULL;
+    }
+    keep(k, b);
+    return b;
 }
 
 /* There is room. */
 static struct block *copy(struct code_cache *k, const struct block *fresh, struct code_page *page,
                           struct code_page *page2)
 {
-    struct block *b = meta_take(k, BLOCK_BYTES(fresh->count));
+    struct block *b = code_cache_take_locked(k, BLOCK_BYTES(fresh->count));
     memcpy(b, fresh, BLOCK_BYTES(fresh->count));
+    b->insn = b->own;
     b->page = page;
     b->page2 = page2;
-    learn(k, b);
+    learnt_apply(k, b);
     if (page2)
         b->link[LINK_CROSS].slot = slot_new(k, b->link[LINK_CROSS].target);
     return b;
@@ -471,6 +469,16 @@ static struct block *add(struct translator *t, const struct block *fresh, const 
         return NULL;
     }
     keep(k, b);
+    return b;
+}
+
+struct block *code_cache_look(struct translator *t, const struct block_key *key)
+{
+    struct code_cache *k = cache_lock(t);
+    struct block *b = look(t, key);
+    if (!b)
+        b = add_twin(t, key);
+    cache_unlock(k);
     return b;
 }
 
@@ -527,7 +535,8 @@ static bool all_quiet(const struct translator *t)
 static void drop(struct translator *t)
 {
     struct code_cache *k = t->cache;
-    host_table_clear(k->hash, HASH_SIZE);
+    host_table_clear(k->hash, hash_size(k));
+    host_table_clear(k->twins, hash_size(k));
     host_table_clear(k->pages, PAGES_SIZE);
     host_table_clear(k->slots, SLOTS_SIZE);
     k->meta_used = 0;

@@ -35,9 +35,8 @@
 struct translator;
 struct perf_map;
 
-#define HASH_BITS   16
 #define PAGE_BITS   12
-#define SLOT_BITS   17
+#define SLOT_BITS   18
 #define LEARNT_BITS 10
 #define BLOCKS_MAX  (1u << 20)
 
@@ -47,6 +46,7 @@ struct code_cache {
     struct code_area *area;
     struct perf_map *perf_map; /* or NULL */
     u64 meta_size;
+    u8 hash_bits;     /* of `hash` and `twins` */
     u8 patience;      /* how often a block is run as a list before it is translated */
     atomic_bool full; /* no block is added until it was dropped */
     pthread_mutex_t lock;
@@ -54,6 +54,7 @@ struct code_cache {
     struct block **blocks; /* the native ones, by id, which is by address of code */
     _Atomic u32 count;
     struct block **hash;
+    struct block **twins; /* models, by a hash of where their bytes are */
     struct code_page **pages;
     struct slot_key {
         u64 target;
@@ -73,7 +74,7 @@ struct code_cache {
 };
 
 /* Bytes that its tables take in any case. `meta` bytes are for blocks. */
-#define CODE_CACHE_FIXED MiB(4)
+#define CODE_CACHE_FIXED MiB(6)
 
 struct code_cache_config {
     u64 code, meta;
@@ -97,7 +98,7 @@ static inline bool block_has_key(const struct block *b, const struct block_key *
            (b->guest2 == key->guest2 || !key->guest2);
 }
 
-/* A living block, or NULL. */
+/* A living block, perhaps made just now from one of the same bytes at another address; or NULL. */
 struct block *code_cache_look(struct translator *t, const struct block_key *key);
 
 /* What a block was decoded from: pages, and generations that were noted after marking and before reading. */
@@ -123,6 +124,8 @@ void code_cache_strayed(struct translator *t, struct block *b, unsigned n);
  * page have a window entry now? If it mostly does or mostly does not, the block is made again accordingly. */
 void code_cache_accessed(struct translator *t, struct block *b, unsigned n, bool entry);
 
+/* Memory for what is known of blocks, until the cache is dropped; NULL if there is none left. */
+void *code_cache_take_locked(struct code_cache *k, u64 size);
 /* The slot for direct jumps to this address. LINK_NONE if there are none left. */
 u32 code_cache_slot_locked(struct code_cache *k, u64 target);
 /* The same, if there is one. */

@@ -98,7 +98,7 @@ _Static_assert(FRAME_USED <= sizeof(((struct cpu *)0)->frame) / 8, "room in stru
 #define WIN_SPAN_SIZE 0x2000
 #define WIN_PEERS     0x001ff000
 #define WIN_SLOT      0x00200000
-#define WIN_SLOTS     0x10000u /* 512 KiB */
+#define WIN_SLOTS     0x20000u /* 1 MiB */
 #define WIN_JUMP      0x00300000
 #define WIN_JUMPS     0x20000u /* 1 MiB */
 #define WIN_JUMP_MASK (BIT64(47) | 0xffffull)

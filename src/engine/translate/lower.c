@@ -9,6 +9,8 @@
  */
 #include "engine/translate/lower.h"
 
+#include <string.h>
+
 #include "base/bits.h"
 #include "engine/translate/check.h"
 
@@ -43,10 +45,56 @@ void lower_cold(struct lower *l, unsigned hole)
     l->cold[l->cold_count++] = (struct cold){.hole = hole, .n = (u8)l->n};
 }
 
-static void leave(struct lower *l, u64 arg, u64 exit)
+/* ------ what a twin has otherwise ------ */
+
+static unsigned fix_size(enum fix_kind kind)
+{
+    return kind <= FIX_PAGE ? 8 : 4;
+}
+
+void lower_fix(struct lower *l, enum fix_kind kind, unsigned which)
+{
+    if (!l->moves || !l->e.ok)
+        return;
+    l->moves = l->fixes < FIXES_MAX;
+    if (l->moves)
+        l->fix[l->fixes++] = (struct fix){.at = (u16)(l->e.len - fix_size(kind)), .kind = (u8)kind, .which = (u8)which};
+}
+
+void lower_mov_rip(struct lower *l, unsigned reg, u64 value)
+{
+    emit_mov_imm(&l->e, reg, value);
+    lower_fix(l, FIX_RIP, 0);
+}
+
+static u64 number(const struct lower *l)
+{
+    return (u64)l->b->id * BLOCK_MAX + l->n;
+}
+
+void lower_mov_number(struct lower *l, unsigned reg)
+{
+    emit_mov_imm(&l->e, reg, number(l));
+    lower_fix(l, FIX_INSN, 0);
+}
+
+void lower_note_number(struct lower *l, enum frame_word word)
+{
+    emit_gs_imm(&l->e, FRAME_AT(word), (i32)number(l));
+    lower_fix(l, FIX_INSN, 0);
+}
+
+void lower_jmp_glue(struct lower *l, u64 piece)
+{
+    emit_jmp(&l->e, piece);
+    lower_fix(l, FIX_HOST, 0);
+}
+
+static void leave(struct lower *l, enum fix_kind kind, u64 arg, u64 exit)
 {
     emit_mov_imm(&l->e, HOST_T, arg);
-    emit_jmp(&l->e, exit);
+    lower_fix(l, kind, 0);
+    lower_jmp_glue(l, exit);
 }
 
 void lower_call(struct lower *l)
@@ -66,14 +114,16 @@ static void make_check(struct lower *l)
     bool far = -rip != (u64)(i64)(i32)-rip || rip != (u64)(i64)(i32)rip;
     struct insn_ea away = {.base = HOST_T, .index = far ? HOST_T2 : REG_ZERO, .disp = far ? 0 : (i32)-rip};
     struct insn_ea back = {.base = HOST_T, .index = far ? HOST_T2 : REG_ZERO, .disp = far ? 0 : (i32)rip};
-    if (far)
+    if (far) {
         emit_mov_imm(e, HOST_T2, -rip);
+        lower_fix(l, FIX_MINUS_RIP, 0);
+    }
     emit_mem(e, INSN_LEA_Gv_M, HOST_T, away, true);
     unsigned same = emit_jrcxz_hole(e);
     if (far)
-        emit_mov_imm(e, HOST_T2, rip);
+        lower_mov_rip(l, HOST_T2, rip);
     emit_mem(e, INSN_LEA_Gv_M, HOST_T, back, true);
-    emit_jmp(e, l->t->cache->glue.exit_indirect);
+    lower_jmp_glue(l, l->t->cache->glue.exit_indirect);
     emit_bind_short(e, same);
 }
 
@@ -92,7 +142,7 @@ static bool copies(const struct lower *l, const struct insn *i)
 /* Code that could not be made is taken back. */
 void lower_insn(struct lower *l, const struct insn *i)
 {
-    unsigned len = l->e.len, cold = l->cold_count;
+    unsigned len = l->e.len, cold = l->cold_count, fixes = l->fixes;
     u8 ready = l->ready;
     if (!(l->plan.relies >> l->n & 1) && !l->in_loop)
         l->held = 0;
@@ -104,6 +154,7 @@ void lower_insn(struct lower *l, const struct insn *i)
         return;
     l->e.len = len;
     l->cold_count = cold;
+    l->fixes = fixes;
     l->ready = ready;
     l->checked &= ~BIT64(l->n);
     l->held = 0;
@@ -116,11 +167,14 @@ void lower_insn(struct lower *l, const struct insn *i)
 static void go_by_link(struct lower *l, unsigned which)
 {
     u32 slot = l->b->link[which].slot;
+    if (slot == LINK_NONE) {
+        leave(l, FIX_LINK, (u64)l->b->id * LINKS + which, l->t->cache->glue.exit_link);
+        return;
+    }
     emit_mov_imm(&l->e, HOST_T, (u64)l->b->id * LINKS + which);
-    if (slot == LINK_NONE)
-        emit_jmp(&l->e, l->t->cache->glue.exit_link);
-    else
-        emit_jmp_gs(&l->e, REG_ZERO, WIN_SLOT + 8 * (i32)slot);
+    lower_fix(l, FIX_LINK, 0);
+    emit_jmp_gs(&l->e, REG_ZERO, WIN_SLOT + 8 * (i32)slot);
+    lower_fix(l, FIX_SLOT, which);
 }
 
 static void make_cold(struct lower *l)
@@ -128,7 +182,7 @@ static void make_cold(struct lower *l)
     for (unsigned k = 0; k < l->cold_count; k++) {
         const struct cold *c = &l->cold[k];
         emit_bind(&l->e, c->hole);
-        leave(l, (u64)l->b->id * BLOCK_MAX + c->n, l->t->cache->glue.exit_call);
+        leave(l, FIX_INSN, (u64)l->b->id * BLOCK_MAX + c->n, l->t->cache->glue.exit_call);
     }
     for (unsigned which = 0; which < LINKS; which++) {
         struct link *link = &l->b->link[which];
@@ -160,7 +214,7 @@ void lower_link(struct lower *l, unsigned which, u64 target)
 void lower_exit_link(struct lower *l, unsigned which, u64 target)
 {
     l->b->link[which].target = target;
-    leave(l, (u64)l->b->id * LINKS + which, l->t->cache->glue.exit_link);
+    leave(l, FIX_LINK, (u64)l->b->id * LINKS + which, l->t->cache->glue.exit_link);
 }
 
 void lower_link_if(struct lower *l, unsigned which, u64 target, unsigned cc)
@@ -168,10 +222,22 @@ void lower_link_if(struct lower *l, unsigned which, u64 target, unsigned cc)
     set_link(l, which, target, emit_jcc_link(&l->e, cc));
 }
 
+/* What is to be corrected in a twin's code is kept with the block. */
+static void keep_fixes(struct lower *l)
+{
+    struct block *b = l->b;
+    if (!l->moves)
+        return;
+    b->fix = code_cache_take_locked(l->t->cache, l->fixes * sizeof(struct fix));
+    b->fixes = (u16)l->fixes;
+    if (b->fix)
+        memcpy(b->fix, l->fix, l->fixes * sizeof(struct fix));
+}
+
 bool lower_block(struct translator *t, struct block *b)
 {
     u8 buf[CODE_ROOM];
-    struct lower l = {.t = t, .b = b};
+    struct lower l = {.t = t, .b = b, .moves = !b->page2 && twin_moves(b->rip)};
     l.e = (struct emit){.buf = buf, .size = sizeof(buf), .run = b->check, .ok = true};
     plan_block(&l.plan, b);
     b->relies = l.plan.relies;
@@ -189,11 +255,13 @@ bool lower_block(struct translator *t, struct block *b)
     lower_turns(&l, entry);
     make_cold(&l);
     unsigned end = l.e.len;
-    leave(&l, b->id, t->cache->glue.exit_dead);
+    leave(&l, FIX_BLOCK, b->id, t->cache->glue.exit_dead);
     if (!l.e.ok || l.e.len > UINT16_MAX || !code_add(t->cache->area, buf, l.e.len))
         return false;
     b->entry = b->check + entry;
     b->body = b->check + body;
     b->end = b->check + end;
+    b->code_bytes = (u16)l.e.len;
+    keep_fixes(&l);
     return true;
 }

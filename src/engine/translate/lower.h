@@ -7,6 +7,7 @@
 #include "engine/translate/emit.h"
 #include "engine/translate/lower_plan.h"
 #include "engine/translate/translate.h"
+#include "engine/translate/twin.h"
 
 #define COLD_MAX  (BLOCK_MAX * 6)
 #define CODE_ROOM 32768
@@ -23,6 +24,9 @@ struct lower {
     u8 ready;       /* bit k: group k has been looked up */
     u8 held;        /* HOST_T has what group held - 1 came out as; 0: of none */
     unsigned sides; /* links used from LINK_SIDE on */
+    bool moves;     /* so far: it can be a model (twin.h) */
+    unsigned fixes;
+    struct fix fix[FIXES_MAX];
     unsigned cold_count;
     struct cold {
         unsigned hole;
@@ -69,6 +73,17 @@ static inline void lower_commit(struct lower *l)
 {
     l->b->commit[l->n] = (u16)l->e.len;
 }
+
+/* The last 4 or 8 bytes that were emitted depend on more than the guest's bytes: twin.h. */
+void lower_fix(struct lower *l, enum fix_kind kind, unsigned which);
+/* mov r64, value, which is rip and a constant. */
+void lower_mov_rip(struct lower *l, unsigned reg, u64 value);
+/* mov r32, number of the instruction under way, as glue's arguments have it. */
+void lower_mov_number(struct lower *l, unsigned reg);
+/* The same to a word of the frame. */
+void lower_note_number(struct lower *l, enum frame_word word);
+/* jmp to a piece of glue */
+void lower_jmp_glue(struct lower *l, u64 piece);
 
 /* Leaves instruction n to its semantics. */
 void lower_call(struct lower *l);

@@ -231,7 +231,8 @@ static bool lower_lea(struct lower *l, struct insn i)
         if (i.opsize == 2)
             return false;
         l->held = host < 0 ? 0 : l->held;
-        emit_mov_imm(&l->e, host < 0 ? HOST_T : (unsigned)host, i.opsize == 4 ? (u32)value : value);
+        l->moves &= i.opsize == 8 && !i.ashift;
+        lower_mov_rip(l, host < 0 ? HOST_T : (unsigned)host, i.opsize == 4 ? (u32)value : value);
         if (host < 0)
             lower_store(l, i.reg, HOST_T);
         return true;

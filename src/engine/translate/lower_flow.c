@@ -20,6 +20,7 @@ static void move_sp(struct lower *l, unsigned from, i32 by)
     emit_mem(&l->e, INSN_LEA_Gv_M, HOST_SP, (struct insn_ea){.base = (u8)from, .index = REG_ZERO, .disp = by}, true);
 }
 
+/* One that does not fit is an address behind a CALL: other values come from 32 bits. */
 static bool store_imm(struct lower *l, struct insn_ea ea, u64 value)
 {
     if (value == (u64)(i64)(i32)value) {
@@ -27,7 +28,7 @@ static bool store_imm(struct lower *l, struct insn_ea ea, u64 value)
         i.imm = value;
         emit_insn(&l->e, i);
     } else {
-        emit_mov_imm(&l->e, HOST_T2, value);
+        lower_mov_rip(l, HOST_T2, value);
         emit_insn(&l->e, at(INSN_MOV_Ev_Gv, HOST_T2, ea));
     }
     return true;
@@ -135,7 +136,7 @@ static void jump_indirect(struct lower *l)
  */
 static void note_source(struct lower *l)
 {
-    emit_gs_imm(&l->e, FRAME_AT(FRAME_FROM), (i32)(l->b->id * BLOCK_MAX + l->n));
+    lower_note_number(l, FRAME_FROM);
 }
 
 /* All of bits 63:47 are the same: gathered and counted up by one, only bit 0 may be left. */

@@ -216,7 +216,8 @@ static void address_sum(struct lower *l, const struct operand *o)
     if (segment && base == REG_RIP)
         l->held = 0;
     if (base == REG_RIP) {
-        emit_mov_imm(&l->e, HOST_T2, (l->b->rip + (u64)o->disp) << o->ashift >> o->ashift);
+        l->moves &= !o->ashift;
+        lower_mov_rip(l, HOST_T2, (l->b->rip + (u64)o->disp) << o->ashift >> o->ashift);
         if (!segment)
             return;
         emit_gs(&l->e, INSN_MOV_Gv_Ev, HOST_T, CPU_AT(seg_base) + 8 * o->seg);
@@ -295,7 +296,7 @@ static bool fixed_address(const struct lower *l, const struct operand *o, u64 *a
 }
 
 /* Nothing is left to look at, and the page's number is a constant. */
-static struct insn_ea address_fixed(struct lower *l, u64 at)
+static struct insn_ea address_fixed(struct lower *l, bool relative, u64 at)
 {
     u64 page = at / MEM_PAGE_SIZE % WIN_PAGES, entry = WIN_TABLE + page * 8;
     l->held = 0;
@@ -303,11 +304,15 @@ static struct insn_ea address_fixed(struct lower *l, u64 at)
         emit_gs(&l->e, INSN_MOV_Gv_Ev, HOST_T, (i32)entry);
     } else {
         emit_mov_imm(&l->e, HOST_T, page);
+        if (relative)
+            lower_fix(l, FIX_PAGE, 0);
         emit_insn(&l->e, insn_gs(INSN_MOV_Gv_Ev, HOST_T, HOST_T, WIN_TABLE, true));
     }
     if (at == (u64)(i64)(i32)at)
         return ea_of(HOST_T, REG_ZERO, 0, (i32)at);
     emit_mov_imm(&l->e, HOST_T2, at);
+    if (relative)
+        lower_fix(l, FIX_RIP, 0);
     return ea_of(HOST_T, HOST_T2, 0, 0);
 }
 
@@ -334,7 +339,8 @@ bool lower_address(struct lower *l, const struct operand *o, enum address_want w
     if (address_loop(l, o, &ea)) {
         *out = ea;
     } else if (fixed_address(l, o, &at)) {
-        *out = address_fixed(l, at);
+        l->moves &= o->base != REG_RIP || !o->ashift;
+        *out = address_fixed(l, o->base == REG_RIP, at);
     } else if (simple_ea(o, &ea)) {
         address_simple(l, o, ea);
         *out = ea.base == REG_ZERO ? ea_of(HOST_T, ea.index, ea.scale, ea.disp) : ea_of(HOST_T, ea.base, 0, ea.disp);

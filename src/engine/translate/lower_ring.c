@@ -70,15 +70,15 @@ static bool lower_clac(struct lower *l, const struct insn *i)
 
 static bool to_glue(struct lower *l, u64 piece)
 {
-    emit_mov_imm(&l->e, HOST_T, (u64)l->b->id * BLOCK_MAX + l->n);
+    lower_mov_number(l, HOST_T);
     lower_commit(l);
-    emit_jmp(&l->e, piece);
+    lower_jmp_glue(l, piece);
     return true;
 }
 
 static bool lower_syscall(struct lower *l, const struct insn *i)
 {
-    emit_mov_imm(&l->e, HOST_T2, block_next_rip(l->b, i));
+    lower_mov_rip(l, HOST_T2, block_next_rip(l->b, i));
     return to_glue(l, l->t->cache->glue.syscall);
 }
 

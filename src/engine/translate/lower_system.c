@@ -188,10 +188,10 @@ static bool lower_rdtsc(struct lower *l, const struct insn *i)
     emit_gs(&l->e, INSN_MOV_Gv_Ev, HOST_T, CPU_AT(cr4));
     emit_bits(&l->e, INSN_PEXT_Gy_By_Ey, HOST_T, HOST_T, FRAME_AT(FRAME_MASK_TSD));
     lower_require_zero(l);
-    emit_mov_imm(&l->e, HOST_T, (u64)l->b->id * BLOCK_MAX + l->n);
+    lower_mov_number(l, HOST_T);
     unsigned back = emit_lea_hole(&l->e, HOST_T2);
     lower_commit(l);
-    emit_jmp(&l->e, l->t->cache->glue.tsc);
+    lower_jmp_glue(l, l->t->cache->glue.tsc);
     emit_bind(&l->e, back);
     if (i->row == INSN_RDTSCP)
         load(l, INSN_MOV_Gv_Ev, HOST_CX, offsetof(struct cpu, tsc_aux));
@@ -231,8 +231,10 @@ static bool lower_bit_string(struct lower *l, const struct insn *i)
     struct insn_ea ea = {.index = HOST_T, .scale = wide ? 3 : 2};
     ea.base = (u8)(fixed ? HOST_T2 : (unsigned)lower_host(i->base));
     ea.disp = fixed ? 0 : (i32)i->disp;
-    if (fixed)
-        emit_mov_imm(&l->e, HOST_T2, (i->base == REG_RIP ? l->b->rip : 0) + (u64)i->disp);
+    if (i->base == REG_RIP)
+        lower_mov_rip(l, HOST_T2, l->b->rip + (u64)i->disp);
+    else if (fixed)
+        emit_mov_imm(&l->e, HOST_T2, (u64)i->disp);
     emit_mem(&l->e, INSN_LEA_Gv_M, HOST_T2, ea, true);
     lower_address_at_t2(l, i->opsize);
     emit_bits(&l->e, INSN_PEXT_Gy_By_Ey, HOST_T, (unsigned)offset, FRAME_AT(wide ? FRAME_MASK_63 : FRAME_MASK_31));

@@ -40,7 +40,7 @@ bool lower_x87(struct lower *l, const struct insn *i)
     if (!lower_plain(l, *i))
         return false;
     if (is_noted(i))
-        emit_gs_imm(&l->e, FRAME_AT(FRAME_X87_LAST), (i32)(l->b->id * BLOCK_MAX + l->n));
+        lower_note_number(l, FRAME_X87_LAST);
     return true;
 }
 

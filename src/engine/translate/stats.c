@@ -45,6 +45,7 @@ static void put_work(const struct out *o, const struct translator *t)
         {"single steps", s->steps},
         {"blocks translated", s->blocks},
         {"instructions translated", s->insns},
+        {"blocks translated by copying", s->moved},
         {"exits for semantics", s->calls},
         {"exits to link", s->links},
         {"exits of indirect jumps", s->indirect},

@@ -25,8 +25,8 @@
 /* Of host memory: for each processor, and for what they share. */
 #define OWN_PRESET    MiB(64)
 #define OWN_LEAST     (WINDOWS_LEAST + MiB(2))
-#define SHARED_PRESET MiB(192)
-#define SHARED_LEAST  MiB(10)
+#define SHARED_PRESET MiB(448)
+#define SHARED_LEAST  MiB(12)
 /* Jumps within it are of 32 bits. */
 #define CODE_MAX      MiB(1024)
 
@@ -100,14 +100,14 @@ static int budget_split(struct budget *b, const struct engine_config *cfg, unsig
     if (all < least)
         return error_set(err, -EINVAL, "--engine-memory: too little for %u processors; give at least %lluM", cpus,
                          (unsigned long long)(least / MiB(1)));
-    u64 own = all / 4 / cpus < OWN_LEAST ? OWN_LEAST : all / 4 / cpus;
+    u64 own = all / 8 / cpus < OWN_LEAST ? OWN_LEAST : all / 8 / cpus;
     b->windows = own / 8 * 7 < WINDOWS_LEAST ? WINDOWS_LEAST : own / 8 * 7;
     b->narrow = align_down(own - b->windows, 4096);
     u64 rest = all - own * cpus - CODE_CACHE_FIXED;
-    b->code = align_down(rest / 3, 4096);
+    b->code = align_down(rest / 4, 4096);
     if (b->code > CODE_MAX)
         b->code = CODE_MAX;
-    b->meta = 2 * b->code;
+    b->meta = 3 * b->code;
     return 0;
 }
 

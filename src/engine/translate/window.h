@@ -38,7 +38,7 @@ void windows_destroy(struct windows *ws);
 /* At most so many bytes of host memory for tables and words, before any window is selected; never less than what three
  * windows need: WINDOWS_LEAST. */
 void windows_limit(struct windows *ws, u64 bytes);
-#define WINDOWS_LEAST MiB(12)
+#define WINDOWS_LEAST MiB(14)
 
 /* Before guest code is entered: makes the window for the processor's present state the current one, and gs its base.
  * Cheap when nothing changed. */
