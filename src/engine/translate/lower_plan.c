@@ -367,26 +367,20 @@ static void other(struct planner *p, const struct insn *i)
 
 static void follow(struct planner *p, const struct insn *i)
 {
-    static const struct {
-        u16 row;
-        void (*fn)(struct planner *p, const struct insn *i);
-    } rows[] = {
-        {INSN_PUSH_Zv, push},   {INSN_PUSH_Iz, push},  {INSN_PUSH_sIb, push},   {INSN_PUSH_Ev, push},
-        {INSN_POP_Zv, pop},     {INSN_LEAVE, leave},   {INSN_CALL_Jz, call},    {INSN_CALL_Ev, call},
-        {INSN_RET, ret},        {INSN_RET_Iw, ret},    {INSN_JMP_Ev, jump},     {INSN_ADD_Ev_Iz, add},
-        {INSN_ADD_Ev_sIb, add}, {INSN_SUB_Ev_Iz, sub}, {INSN_SUB_Ev_sIb, sub},  {INSN_INC_Ev, inc},
-        {INSN_DEC_Ev, dec},     {INSN_LEA_Gv_M, lea},  {INSN_MOV_Ev_Gv, store}, {INSN_MOV_Gv_Ev, load},
+    typedef void follow_fn(struct planner * p, const struct insn *i);
+    static follow_fn *const rows[INSN_COUNT] = {
+        [INSN_PUSH_Zv] = push,   [INSN_PUSH_Iz] = push,  [INSN_PUSH_sIb] = push,   [INSN_PUSH_Ev] = push,
+        [INSN_POP_Zv] = pop,     [INSN_LEAVE] = leave,   [INSN_CALL_Jz] = call,    [INSN_CALL_Ev] = call,
+        [INSN_RET] = ret,        [INSN_RET_Iw] = ret,    [INSN_JMP_Ev] = jump,     [INSN_ADD_Ev_Iz] = add,
+        [INSN_ADD_Ev_sIb] = add, [INSN_SUB_Ev_Iz] = sub, [INSN_SUB_Ev_sIb] = sub,  [INSN_INC_Ev] = inc,
+        [INSN_DEC_Ev] = dec,     [INSN_LEA_Gv_M] = lea,  [INSN_MOV_Ev_Gv] = store, [INSN_MOV_Gv_Ev] = load,
     };
-    for (size_t n = 0; n < ARRAY_SIZE(rows); n++) {
-        if (rows[n].row == i->row) {
-            if (isa_rows[i->row].attrs & A_D64 && i->opsize != 8)
-                forget_all(p);
-            else
-                rows[n].fn(p, i);
-            return;
-        }
-    }
-    other(p, i);
+    if (!rows[i->row])
+        other(p, i);
+    else if (isa_rows[i->row].attrs & A_D64 && i->opsize != 8)
+        forget_all(p);
+    else
+        rows[i->row](p, i);
 }
 
 /* A group of one is none. */
