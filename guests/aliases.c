@@ -7,13 +7,12 @@
 
 #define ALIASES 48
 #define ROUNDS  6
-#define FIRST   0x7e0012345000ull /* high in the lower half, where programs and libraries are put at random */
-#define STEP    0x000123457000ull
 #define WORDS   64 /* that the loop sums up */
 
 /* Two pages of code; a third one, of data, follows, which each alias has of its own. */
-extern u8 al_code[], al_here[], al_word[], al_count[], al_call[], al_far[], al_jump[], al_sum[], al_vector[], al_push[],
-    al_bit[], al_straddle[], al_x87[], al_high[], al_tsc[], al_patch[], al_patched[], al_string[];
+extern u8 al_code[], al_here[], al_short[], al_word[], al_count[], al_call[], al_far[], al_jump[], al_sum[],
+    al_vector[], al_push[], al_bit[], al_straddle[], al_x87[], al_high[], al_tsc[], al_patch[], al_patched[],
+    al_string[];
 asm(".pushsection .data.aliases, \"aw\"\n"
     ".balign 4096\n"
     ".equ al_data, al_code + 8192\n"
@@ -27,6 +26,10 @@ asm(".pushsection .data.aliases, \"aw\"\n"
     "           xor al_data + 24(%rip), %r15\n"
     "           mov %r15, %rcx\n"
     "           sub %rcx, %r15\n"
+    "           ret\n"
+    "al_short:  leal al_short(%rip), %eax\n"
+    "           lea al_data(%eip), %rdx\n"
+    "           sub %edx, %eax\n"
     "           ret\n"
     "al_count:  add %rdi, al_data + 32(%rip)\n"
     "           incq al_data + 32(%rip)\n"
@@ -121,7 +124,13 @@ static u8 *data[ALIASES];
 
 static u64 base_of(unsigned k)
 {
-    return FIRST + k * STEP;
+    if (k < 4) /* where programs that are not put at random are */
+        return 0x10000400000 + k * 0x40000000ull;
+    if (k < 16)
+        return 0x555500000000 + k * 0x123456000ull;
+    if (k < ALIASES - 2)
+        return 0x7f0000000000 + k * 0x2bcdef000ull;
+    return 0xffffc90000000000 + k * 0x12345000ull;
 }
 
 static u64 linear(unsigned k, const u8 *label)
@@ -180,6 +189,7 @@ static void use(unsigned k)
 {
     equal(k, "lea", run(k, al_here, 0), linear(k, al_here));
     equal(k, "words", run(k, al_word, 0), word(k, 0) + word(k, 1) + word(k, 2));
+    equal(k, "short addresses", run(k, al_short, 0), (u32)(al_short - al_code - 2 * (int)PAGE));
     u64 count = word(k, 4);
     equal(k, "count", run(k, al_count, 5), count + 6);
     equal(k, "return address", run(k, al_call, 0), linear(k, al_call) + 5);

@@ -11,11 +11,13 @@
 #include "base/bits.h"
 
 #define CODE_ALIGN 32
+#define CODE_AHEAD 131072 /* bytes that get their memory at once */
 
 struct code_area {
     u8 *write;
     const u8 *run;
     size_t size, used;
+    size_t ready; /* has memory so far */
 };
 
 /* Of a shared mapping, mremap with an old size of 0 makes a second view. */
@@ -63,10 +65,21 @@ void code_destroy(struct code_area *a)
     free(a);
 }
 
+/* Else there is a fault for each page, and for each one in the view to run from. It is a matter of speed alone. */
+static void make_ready(struct code_area *a, size_t to)
+{
+    while (a->ready < to) {
+        size_t more = a->size - a->ready < CODE_AHEAD ? a->size - a->ready : CODE_AHEAD;
+        (void)madvise(a->write + a->ready, more, MADV_POPULATE_WRITE);
+        a->ready += more;
+    }
+}
+
 const void *code_add(struct code_area *a, const u8 *bytes, size_t len)
 {
     if (!range_inside(a->used, len, a->size))
         return NULL;
+    make_ready(a, a->used + len);
     const u8 *at = a->run + a->used;
     memcpy(a->write + a->used, bytes, len);
     a->used += align_up(len, CODE_ALIGN);

@@ -4,34 +4,32 @@
  */
 #include "isa/encode.h"
 
+#include <string.h>
+
 #include "base/bits.h"
 #include "isa/form.h"
 
 /* Bytes under construction, and what the prefixes have to say about registers. */
 struct pen {
-    u8 *out;
     unsigned len;
     bool ok;
     u8 r, x, b, w; /* 0 or 1 */
     bool rex;      /* needed even when all bits are 0 */
     bool no_rex;   /* AH CH DH BH */
+    u8 *out;
 };
 
-static void put(struct pen *p, u64 value, unsigned size)
+/* 8 bytes at once, of which the next ones overwrite what was not meant. */
+static ALWAYS_INLINE void put(struct pen *p, u64 value, unsigned size)
 {
-    if (p->len + size > INSN_MAX_BYTES) {
-        p->ok = false;
-        return;
-    }
-    for (unsigned n = 0; n < size; n++)
-        p->out[p->len++] = (u8)(value >> 8 * n);
+    put_u64(p->out + p->len, value);
+    p->len += size;
 }
 
-/* The only member of a group of the form's key, or `otherwise` where the form leaves the choice. */
-static unsigned only(const struct isa_form *f, unsigned first, unsigned width, unsigned otherwise)
+/* What the form asks for, or what the instruction says. */
+static unsigned choose(u8 fixed, unsigned told)
 {
-    u64 set = bits(f->accept, first + width - 1, first);
-    return is_power_of_two(set) ? (unsigned)__builtin_ctzll(set) : otherwise;
+    return fixed == FORM_FREE ? told : fixed;
 }
 
 static bool is_vex(const struct isa_form *f)
@@ -40,7 +38,7 @@ static bool is_vex(const struct isa_form *f)
 }
 
 /* Three bits of a register number; the fourth goes to *ext. */
-static u8 low3(struct pen *p, const struct isa_form *f, unsigned n, enum isa_field field, u8 *ext)
+static ALWAYS_INLINE u8 low3(struct pen *p, const struct isa_form *f, unsigned n, enum isa_field field, u8 *ext)
 {
     if (field == FIELD_BYTE && n >= 0x10) {
         p->no_rex = true;
@@ -52,23 +50,6 @@ static u8 low3(struct pen *p, const struct isa_form *f, unsigned n, enum isa_fie
         p->ok = false;
     *ext |= n >> 3 & 1;
     return n & 7;
-}
-
-/* 66, F2 or F3 as part of the opcode, or 0: index 0 to 5 of the key's prefix group. */
-static u8 mandatory_prefix(const struct isa_form *f)
-{
-    switch (bits(f->accept, KEY_PREFIX + 5, KEY_PREFIX)) {
-    case 0x02:
-        return 0x66;
-    case 0x04:
-    case 0x0c:
-        return 0xf3;
-    case 0x10:
-    case 0x30:
-        return 0xf2;
-    default:
-        return 0;
-    }
 }
 
 /* The memory operand, worked out: ModRM without reg, SIB, displacement. */
@@ -99,7 +80,7 @@ static struct ea encode_ea16(struct pen *p, const struct insn *i)
     return (struct ea){0};
 }
 
-static struct ea encode_ea32(struct pen *p, const struct isa_form *f, const struct insn *i)
+static ALWAYS_INLINE struct ea encode_ea32(struct pen *p, const struct isa_form *f, const struct insn *i)
 {
     struct ea e = {.seg = SEG_DS};
     if (i->disp != (i32)i->disp)
@@ -129,11 +110,12 @@ static struct ea encode_ea32(struct pen *p, const struct isa_form *f, const stru
     return e;
 }
 
-static void put_prefixes(struct pen *p, const struct isa_form *f, const struct insn *i, const struct ea *e)
+static ALWAYS_INLINE void put_prefixes(struct pen *p, const struct isa_form *f, const struct insn *i,
+                                       const struct ea *e)
 {
     static const u8 override[SEG_COUNT] = {0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65};
     unsigned asize = 8 - i->ashift / 8u, plain = i->mode;
-    u8 mandatory = is_vex(f) ? 0 : mandatory_prefix(f);
+    u8 mandatory = is_vex(f) ? 0 : f->prefix;
     if (i->lock)
         put(p, 0xf0, 1);
     if (i->rep)
@@ -148,7 +130,7 @@ static void put_prefixes(struct pen *p, const struct isa_form *f, const struct i
         put(p, mandatory, 1);
 }
 
-static void put_rex(struct pen *p, const struct insn *i)
+static ALWAYS_INLINE void put_rex(struct pen *p, const struct insn *i)
 {
     u8 rex = (u8)(p->w << 3 | p->r << 2 | p->x << 1 | p->b);
     if (!rex && !p->rex)
@@ -158,11 +140,10 @@ static void put_rex(struct pen *p, const struct insn *i)
     put(p, 0x40 | rex, 1);
 }
 
-static void put_vex(struct pen *p, const struct isa_form *f, const struct insn *i)
+static ALWAYS_INLINE void put_vex(struct pen *p, const struct isa_form *f, const struct insn *i)
 {
-    static const u8 pp[6] = {0, 1, 2, 2, 3, 3};
-    unsigned map = f->map - MAP_VEX, prefix = only(f, KEY_PREFIX, 6, 0);
-    unsigned last = (~(unsigned)i->vvvv & 15) << 3 | only(f, KEY_L, 2, i->vl) << 2 | pp[prefix];
+    unsigned map = f->map - MAP_VEX, pp = f->prefix == 0x66 ? 1 : f->prefix == 0xf3 ? 2 : f->prefix == 0xf2 ? 3 : 0;
+    unsigned last = (~(unsigned)i->vvvv & 15) << 3 | choose(f->l, i->vl) << 2 | pp;
     if (i->mode != ISA_64 && (p->r | p->x | p->b | i->vvvv >> 3))
         p->ok = false;
     if (map == 1 && !p->x && !p->b && !p->w) {
@@ -175,7 +156,7 @@ static void put_vex(struct pen *p, const struct isa_form *f, const struct insn *
     }
 }
 
-static void put_map(struct pen *p, const struct isa_form *f)
+static ALWAYS_INLINE void put_map(struct pen *p, const struct isa_form *f)
 {
     if (f->map)
         put(p, 0x0f, 1);
@@ -183,7 +164,7 @@ static void put_map(struct pen *p, const struct isa_form *f)
         put(p, f->map == 2 ? 0x38 : 0x3a, 1);
 }
 
-static void put_imm(struct pen *p, enum isa_imm imm, const struct insn *i)
+static ALWAYS_INLINE void put_imm(struct pen *p, enum isa_imm imm, const struct insn *i)
 {
     unsigned asize = 8 - i->ashift / 8u;
     switch (imm) {
@@ -219,20 +200,20 @@ static void put_imm(struct pen *p, enum isa_imm imm, const struct insn *i)
     }
 }
 
-unsigned insn_encode(const struct insn *i, u8 out[INSN_MAX_BYTES])
+unsigned insn_encode_roomy(const struct insn *i, u8 out[INSN_ROOM])
 {
     const struct isa_form *f = &isa_forms[i->row];
     struct pen p = {.out = out, .ok = true};
     struct ea e = {.modrm = 0xc0, .seg = SEG_DS};
     u8 reg = 0, opcode = f->opcode;
-    p.w = (u8)only(f, KEY_W, 2, i->rex_w);
+    p.w = (u8)choose(f->w, i->rex_w);
     if (f->flags & FORM_OPREG)
         opcode |= low3(&p, f, i->reg, f->reg, &p.b);
     else if (f->flags & FORM_MODRM)
-        reg = low3(&p, f, only(f, KEY_REG, 8, i->reg), f->reg, &p.r);
+        reg = low3(&p, f, choose(f->digit, i->reg), f->reg, &p.r);
     if (f->flags & FORM_MODRM) {
         if (!i->mem)
-            e.modrm |= low3(&p, f, only(f, KEY_RM, 8, i->rm), f->rm, &p.b);
+            e.modrm |= low3(&p, f, choose(f->fit, i->rm), f->rm, &p.b);
         else
             e = i->ashift == 48 ? encode_ea16(&p, i) : encode_ea32(&p, f, i);
     }
@@ -251,33 +232,13 @@ unsigned insn_encode(const struct insn *i, u8 out[INSN_MAX_BYTES])
     }
     put_imm(&p, f->imm, i);
     put(&p, i->imm2, f->imm2 != IMM_NONE);
-    return p.ok ? p.len : 0;
+    return p.ok && p.len <= INSN_MAX_BYTES ? p.len : 0;
 }
 
-struct insn insn_reg(enum isa_row_id row, u8 reg, u8 rm, bool wide)
+unsigned insn_encode(const struct insn *i, u8 out[INSN_MAX_BYTES])
 {
-    return (struct insn){
-        .row = (u16)row,
-        .reg = reg,
-        .rm = rm,
-        .base = REG_ZERO,
-        .index = REG_ZERO,
-        .seg = SEG_DS,
-        .opsize = wide ? 8 : 4,
-        .rex_w = wide,
-        .mode = ISA_64,
-    };
-}
-
-struct insn insn_mem(enum isa_row_id row, u8 reg, struct insn_ea ea, bool wide)
-{
-    struct insn i = insn_reg(row, reg, 0, wide);
-    i.mem = true;
-    i.base = ea.base;
-    i.index = ea.index;
-    i.scale = ea.scale;
-    i.disp = ea.disp;
-    if (ea.base == 4 || ea.base == 5)
-        i.seg = SEG_SS;
-    return i;
+    u8 bytes[INSN_ROOM];
+    unsigned len = insn_encode_roomy(i, bytes);
+    memcpy(out, bytes, len);
+    return len;
 }

@@ -61,14 +61,19 @@ enum {
     FORM_REP = 1 << 8,
 };
 
+#define FORM_FREE 0xff
+
 struct isa_form {
     u64 accept;
     u16 flags;
     u8 feature;
-    u8 sizing;      /* enum isa_sizing */
-    u8 reg, rm;     /* enum isa_field */
-    u8 imm, imm2;   /* enum isa_imm */
-    u8 map, opcode; /* for the encoder; the first opcode of a "+r" row */
+    u8 sizing;    /* enum isa_sizing */
+    u8 reg, rm;   /* enum isa_field */
+    u8 imm, imm2; /* enum isa_imm */
+    /* For the encoder. */
+    u8 map, opcode;      /* the first opcode of a "+r" row */
+    u8 prefix;           /* 66, F3 or F2, or 0 */
+    u8 w, l, digit, fit; /* what REX.W or VEX.W, VEX.L, ModRM.reg and ModRM.rm must be; FORM_FREE: what they are told */
 };
 extern const struct isa_form isa_forms[]; /* by row */
 

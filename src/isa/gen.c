@@ -281,6 +281,40 @@ static unsigned share_of(const struct code *c)
     return share;
 }
 
+/* The only member of a group of the key, or FORM_FREE. */
+static u8 only(u64 accept, unsigned first, unsigned width)
+{
+    u64 set = accept >> first & ((1u << width) - 1);
+    return set && !(set & (set - 1)) ? (u8)__builtin_ctzll(set) : FORM_FREE;
+}
+
+/* The prefix group's members: none, 66, F3, 66 F3, F2, 66 F2. */
+static u8 mandatory_prefix(u64 accept)
+{
+    switch (accept >> KEY_PREFIX & 0x3f) {
+    case 0x02:
+        return 0x66;
+    case 0x04:
+    case 0x0c:
+        return 0xf3;
+    case 0x10:
+    case 0x30:
+        return 0xf2;
+    default:
+        return 0;
+    }
+}
+
+/* What the encoder wants to know. */
+static void make_choices(struct isa_form *f)
+{
+    f->prefix = mandatory_prefix(f->accept);
+    f->w = only(f->accept, KEY_W, 2);
+    f->l = only(f->accept, KEY_L, 2);
+    f->digit = only(f->accept, KEY_REG, 8);
+    f->fit = only(f->accept, KEY_RM, 8);
+}
+
 static void make_row(struct gen *g, unsigned n)
 {
     const struct row *r = &rows[n];
@@ -306,6 +340,7 @@ static void make_row(struct gen *g, unsigned n)
     f->accept = c.accept;
     f->map = (u8)c.map;
     f->opcode = (u8)c.opcode;
+    make_choices(f);
     g->share[n] = share_of(&c);
     for (unsigned op = c.opcode; op < c.opcode + (c.plus_r ? 8 : 1); op++) {
         struct list *l = &g->lists[c.map][op];
@@ -402,8 +437,9 @@ static void print_tables(FILE *f, const struct gen *g, const struct out *o)
     fprintf(f, "/* Made by isa/gen.c from isa/table. */\n\nconst struct isa_form isa_forms[] = {\n");
     for (unsigned n = 0; n < ARRAY_SIZE(rows); n++) {
         const struct isa_form *m = &g->forms[n];
-        fprintf(f, "    {0x%010llx, 0x%x, %u, %u, %u, %u, %u, %u, %u, %u}, /* %s */\n", (unsigned long long)m->accept,
-                m->flags, m->feature, m->sizing, m->reg, m->rm, m->imm, m->imm2, m->map, m->opcode, rows[n].name);
+        fprintf(f, "    {0x%010llx, 0x%x, %u, %u, %u, %u, %u, %u, %u, %u, %u, %u, %u, %u, %u}, /* %s */\n",
+                (unsigned long long)m->accept, m->flags, m->feature, m->sizing, m->reg, m->rm, m->imm, m->imm2, m->map,
+                m->opcode, m->prefix, m->w, m->l, m->digit, m->fit, rows[n].name);
     }
     fprintf(f, "};\n\nstatic const u16 isa_candidates[] = {");
     for (unsigned n = 0; n < o->candidate_count; n++)

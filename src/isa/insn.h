@@ -263,7 +263,7 @@ enum { REG_ZERO = 16, REG_RIP = 17 };
 enum { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, SEG_COUNT };
 
 /*
- * A decoded instruction. 64 bytes at most: it lives in the engines' caches.
+ * A decoded instruction. It lives in the engines' caches, which are full of them: each byte more makes it 8 larger.
  * Byte registers are numbered 0 to 15 for AL..R15L and 0x10..0x13 for AH, CH, DH, BH: (n & 15) * 8 + (n >> 4) is the
  * offset of the byte in the array of general registers.
  */
@@ -293,9 +293,8 @@ struct insn {
     u8 mode;     /* enum isa_mode */
     u8 prefix66; /* 1 if an operand-size prefix was there */
     u8 opcode;   /* last opcode byte, for semantics that share a function among condition codes (low four bits) */
-    u8 flags;    /* for the engine */
 };
-_Static_assert(sizeof(struct insn) <= 56, "struct insn");
+_Static_assert(sizeof(struct insn) == 48, "struct insn");
 
 enum insn_status {
     INSN_OK = 0,

@@ -231,6 +231,7 @@ static struct block *block_build(struct translator *t)
         if (!host || !from[0].page || t->cache->full)
             break;
         struct block *fresh = decode(t, host, from), *b = fresh ? code_cache_add(t, fresh, from) : NULL;
+        t->stats.decoded += fresh ? fresh->count : 0;
         if (b)
             return b;
         if (!fresh)
@@ -276,7 +277,8 @@ static struct block *find(struct translator *t)
     if (unlikely(rip > limit))
         return blocks_single(t);
     struct block_key key = key_now(t, fetch_host(c, linear));
-    struct block **jump = &t->jump[(linear ^ linear >> JUMP_BITS) & ((1 << JUMP_BITS) - 1)], *b = *jump;
+    struct jump *jump = &t->jump[(linear ^ linear >> JUMP_BITS) & ((1 << JUMP_BITS) - 1)];
+    struct block *b = jump->rip == rip ? jump->block : NULL;
     if (likely(b && key.guest && block_has_key(b, &key) && is_current(b) && b->bytes - 1u <= limit - rip))
         return b;
     struct mem_page *page;
@@ -291,7 +293,8 @@ static struct block *find(struct translator *t)
     }
     if (unlikely(b->bytes - 1u > limit - rip))
         return blocks_single(t);
-    *jump = b == t->scratch || b->page2 ? NULL : b;
+    bool kept = b != t->scratch && !b->page2;
+    *jump = (struct jump){.rip = rip, .block = kept ? b : NULL};
     return b;
 }
 

@@ -34,36 +34,36 @@ enum flavour {
 
 /* What look-ups read comes first: a line of the host's cache (code_cache_take_locked). */
 struct block {
-    u64 rip;            /* of its first byte */
-    const u8 *guest;    /* the host address of that */
-    struct block *next; /* the cache's lock */
+    u64 rip;                        /* of its first byte */
+    const u8 *guest;                /* the host address of that */
+    struct block *next, *page_next; /* the cache's lock */
     struct code_page *page;
-    const u8 *guest2; /* the host address of page2; NULL: it has one page */
-    u64 entry;        /* host code: where direct jumps come in */
+    u64 entry; /* host code: where direct jumps come in */
     u16 bytes;
     u8 count, mode, flavour;
-    bool runs_on;       /* the last instruction is no branch */
-    atomic_bool native; /* has host code; once, for good. What belongs to that is constant from then on */
-    atomic_bool dead;   /* its bytes were changed, or another one takes its place; for good */
-    atomic_uchar runs;  /* as a list, up to the cache's patience: then it is translated, if it can be */
-    bool x87;           /* has x87 or MMX instructions that come out as themselves */
-    bool model;         /* the lock: twins are made from it (twin.h) */
-    u8 strays;          /* the cache's lock: seen, up to STRAYS_MAX */
-    u32 id;             /* if it is native */
-    struct insn *insn;  /* `own`, or another block's of the same bytes (twin.h) */
-    struct block *page_next, *page2_next; /* the cache's lock */
-    struct block *twin_next;              /* the lock: the next model of the same hash */
-    struct code_page *page2;              /* its one instruction goes on at the start of that page */
-    u8 barren;                            /* the lock: faults after which there still was no window entry; or calls
-                                             after which there was */
-    u64 calls;                            /* bit n: instruction n is always left to its semantics */
-    u64 unaligned;                        /* bit n: instruction n accesses memory misaligned */
-    u64 crosses;                          /* and across pages now and then */
-    u64 stray;                            /* the lock; bit n: it did one more of these than is known of it */
-    u64 forced;     /* bit n: instruction n accesses what has no window entry, and is left to semantics */
-    u64 relies;     /* bit n: the code of instruction n must be come to from the one before it */
-    u64 check, end; /* host code: where indirect jumps come in, and where a dead block leaves */
-    u64 body;       /* the first instruction's; entry, unless the block has two pages */
+    bool runs_on;             /* the last instruction is no branch */
+    atomic_bool native;       /* has host code; once, for good. What belongs to that is constant from then on */
+    atomic_bool dead;         /* its bytes were changed, or another one takes its place; for good */
+    atomic_uchar runs;        /* as a list, up to the cache's patience: then it is translated, if it can be */
+    bool x87;                 /* has x87 or MMX instructions that come out as themselves */
+    bool model;               /* the lock: twins are made from it (twin.h) */
+    u8 strays;                /* the cache's lock: seen, up to STRAYS_MAX */
+    u32 id;                   /* if it is native */
+    struct insn *insn;        /* `own`, or another block's of the same bytes (twin.h) */
+    const u8 *guest2;         /* the host address of page2; NULL: it has one page */
+    struct code_page *page2;  /* its one instruction goes on at the start of that page */
+    struct block *page2_next; /* the lock */
+    struct block *twin_next;  /* the lock: the next model of the same hash */
+    u8 barren;                /* the lock: faults after which there still was no window entry; or calls after which
+                                 there was */
+    u64 calls;                /* bit n: instruction n is always left to its semantics */
+    u64 unaligned;            /* bit n: instruction n accesses memory misaligned */
+    u64 crosses;              /* and across pages now and then */
+    u64 stray;                /* the lock; bit n: it did one more of these than is known of it */
+    u64 forced;               /* bit n: instruction n accesses what has no window entry, and is left to semantics */
+    u64 relies;               /* bit n: the code of instruction n must be come to from the one before it */
+    u64 check, end;           /* host code: where indirect jumps come in, and where a dead block leaves */
+    u64 body;                 /* the first instruction's; entry, unless the block has two pages */
     struct link {
         u64 target; /* rip */
         u32 slot;   /* of WIN_SLOT, or LINK_NONE */

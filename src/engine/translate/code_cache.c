@@ -36,12 +36,18 @@ static u64 hash_size(const struct code_cache *k)
     return sizeof(struct block *) << k->hash_bits;
 }
 
+/* One more than there are pages. */
+static u64 first_in_size(const struct code_cache *k)
+{
+    return (k->code_size / MEM_PAGE_SIZE + 1) * sizeof(*k->first_in);
+}
+
 /* About one place in `hash` for each block, out of the memory for blocks. */
 static void size_tables(struct code_cache *k, u64 meta)
 {
     while (BIT64(k->hash_bits) < meta / META_BLOCK)
         k->hash_bits++;
-    k->meta_size = meta - 2 * hash_size(k);
+    k->meta_size = meta - 2 * hash_size(k) - first_in_size(k);
 }
 
 static bool make_tables(struct code_cache *k)
@@ -52,14 +58,17 @@ static bool make_tables(struct code_cache *k)
     k->slots = host_table_alloc(SLOTS_SIZE);
     k->blocks = host_table_alloc(BLOCKS_SIZE);
     k->meta = host_table_alloc(k->meta_size);
+    k->first_in = host_table_alloc(first_in_size(k));
     host_table_dense(k->hash, hash_size(k));
     host_table_dense(k->meta, k->meta_size);
-    return k->hash && k->twins && k->pages && k->slots && k->blocks && k->meta;
+    return k->hash && k->twins && k->pages && k->slots && k->blocks && k->meta && k->first_in;
 }
 
 static int make_code(struct code_cache *k, u64 size, struct error *err)
 {
     k->area = code_create(size, err);
+    if (k->area)
+        k->code_start = (u64)code_next(k->area);
     int status = k->area ? glue_make(&k->glue, k->area, err) : -ENOMEM;
     if (status)
         return status;
@@ -76,6 +85,7 @@ struct code_cache *code_cache_create(const struct code_cache_config *cfg, struct
         return NULL;
     }
     (void)pthread_mutex_init(&k->lock, NULL);
+    k->code_size = align_up(cfg->code, MEM_PAGE_SIZE);
     size_tables(k, cfg->meta);
     k->patience = cfg->patience;
     k->perf_map = cfg->perf_map;
@@ -92,6 +102,7 @@ void code_cache_destroy(struct code_cache *k)
 {
     host_table_free(k->hash, hash_size(k));
     host_table_free(k->twins, hash_size(k));
+    host_table_free(k->first_in, first_in_size(k));
     host_table_free(k->pages, PAGES_SIZE);
     host_table_free(k->slots, SLOTS_SIZE);
     host_table_free(k->blocks, BLOCKS_SIZE);
@@ -142,10 +153,15 @@ static void unlink_from(struct code_cache *k, const struct block *from, const st
     }
 }
 
+static bool same_page(u64 a, u64 b)
+{
+    return (a ^ b) < MEM_PAGE_SIZE;
+}
+
 static void unlink_block(struct code_cache *k, const struct block *b)
 {
     for (const struct block *from = b->page->first; from; from = from->page_next) {
-        if (from->native && !from->dead)
+        if (same_page(from->rip, b->rip) && from->native && !from->dead)
             unlink_from(k, from, b);
     }
 }
@@ -320,10 +336,24 @@ static struct block *look(struct translator *t, const struct block_key *key)
     return b->dead ? NULL : b;
 }
 
+/* The last block that begins at or before `host` is among these. */
+static void narrow(const struct code_cache *k, u64 host, u32 *low, u32 *high)
+{
+    u32 count = atomic_load_explicit(&k->count, memory_order_acquire);
+    u64 page = (host - k->code_start) / MEM_PAGE_SIZE;
+    u32 first = k->first_in[page], after = k->first_in[page + 1];
+    while (!first && page)
+        first = k->first_in[--page];
+    *low = first > 1 ? first - 2 : 0;
+    *high = after && after <= count ? after - 1 : count;
+}
+
 struct block *code_cache_by_code(const struct code_cache *k, u64 host)
 {
-    /* The last block that begins at or before it. */
-    u32 low = 0, high = atomic_load_explicit(&k->count, memory_order_acquire);
+    u32 low, high;
+    if (!code_holds(k->area, host))
+        return NULL;
+    narrow(k, host, &low, &high);
     while (low < high) {
         u32 middle = low + (high - low) / 2;
         if (k->blocks[middle]->check <= host)
@@ -366,7 +396,7 @@ static u16 *notes_take(struct code_cache *k, const struct block *b)
 static bool make_code_of(struct translator *t, struct block *b)
 {
     struct code_cache *k = t->cache;
-    const struct block *model = twin_model(k, b->guest, b->mode, b->flavour);
+    const struct block *model = twin_moves(b->rip) ? twin_model(k, b->guest, b->mode, b->flavour) : NULL;
     if (model && twin_translate(t, b, model))
         return true;
     b->at = notes_take(k, b);
@@ -378,6 +408,13 @@ static bool make_code_of(struct translator *t, struct block *b)
     return b->at && b->commit && lower_block(t, b);
 }
 
+static void note_place(struct code_cache *k, const struct block *b)
+{
+    _Atomic u32 *first = &k->first_in[(b->check - k->code_start) / MEM_PAGE_SIZE];
+    if (!*first)
+        *first = b->id + 1;
+}
+
 static bool translate(struct translator *t, struct block *b)
 {
     struct code_cache *k = t->cache;
@@ -387,6 +424,7 @@ static bool translate(struct translator *t, struct block *b)
     if (count == BLOCKS_MAX || !make_code_of(t, b))
         return false;
     k->blocks[count] = b;
+    note_place(k, b);
     twin_offer(k, b);
     atomic_store_explicit(&k->count, count + 1, memory_order_release);
     atomic_store_explicit(&b->native, true, memory_order_release);
@@ -415,8 +453,8 @@ static void keep(struct code_cache *k, struct block *b)
 static struct block *add_twin(struct translator *t, const struct block_key *key)
 {
     struct code_cache *k = t->cache;
-    struct block *model = k->full ? NULL : twin_model(k, key->guest, key->mode, key->flavour);
-    if (!model || !twin_moves(key->rip) || !has_room(k))
+    struct block *model = k->full || !twin_moves(key->rip) ? NULL : twin_model(k, key->guest, key->mode, key->flavour);
+    if (!model || !has_room(k))
         return NULL;
     page_settle(t, model->page);
     struct block *b = model->dead ? NULL : code_cache_take_locked(k, sizeof(*b));
@@ -537,6 +575,7 @@ static void drop(struct translator *t)
     struct code_cache *k = t->cache;
     host_table_clear(k->hash, hash_size(k));
     host_table_clear(k->twins, hash_size(k));
+    host_table_clear(k->first_in, first_in_size(k));
     host_table_clear(k->pages, PAGES_SIZE);
     host_table_clear(k->slots, SLOTS_SIZE);
     k->meta_used = 0;

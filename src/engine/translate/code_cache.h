@@ -50,9 +50,11 @@ struct code_cache {
     u8 patience;      /* how often a block is run as a list before it is translated */
     atomic_bool full; /* no block is added until it was dropped */
     pthread_mutex_t lock;
-    /* The rest needs the lock, but that blocks below `count` may be looked at. */
+    /* The rest needs the lock, but that blocks below `count` may be looked at, and first_in. */
     struct block **blocks; /* the native ones, by id, which is by address of code */
     _Atomic u32 count;
+    u64 code_start, code_size; /* where `area` runs */
+    _Atomic u32 *first_in;     /* for each page of code: 1 + the id of the first block that begins there; 0: none */
     struct block **hash;
     struct block **twins; /* models, by a hash of where their bytes are */
     struct code_page **pages;
@@ -95,7 +97,7 @@ struct block_key {
 static inline bool block_has_key(const struct block *b, const struct block_key *key)
 {
     return b->guest == key->guest && b->rip == key->rip && b->mode == key->mode && b->flavour == key->flavour &&
-           (b->guest2 == key->guest2 || !key->guest2);
+           (!key->guest2 || b->guest2 == key->guest2);
 }
 
 /* A living block, perhaps made just now from one of the same bytes at another address; or NULL. */

@@ -29,13 +29,14 @@ static void put(struct emit *e, const u8 *bytes, unsigned len)
 
 bool emit_try(struct emit *e, const struct insn *i)
 {
-    u8 bytes[INSN_MAX_BYTES];
-    unsigned len = insn_encode(i, bytes);
-    if (!len)
-        return false;
-    put(e, bytes, len);
+    if (e->len + INSN_ROOM > e->size) {
+        e->ok = false;
+        return true;
+    }
+    unsigned len = insn_encode_roomy(i, e->buf + e->len);
+    e->len += len;
     e->fuse = isa_rows[i->row].flags_written & FL_ZF ? len : 0;
-    return true;
+    return len;
 }
 
 static u64 line_of(u64 address)
@@ -69,20 +70,6 @@ static void clear_line_end(struct emit *e, unsigned len, unsigned fused)
         return;
     bool beyond = line_of(at + 1) != line_of(at + 1 + len);
     put_nops(e, beyond ? LINE - (unsigned)(at % LINE) : 1);
-}
-
-void emit_insn(struct emit *e, struct insn i)
-{
-    if (!emit_try(e, &i))
-        e->ok = false;
-}
-
-struct insn insn_gs(enum isa_row_id row, unsigned reg, unsigned index, i32 disp, bool wide)
-{
-    struct insn_ea ea = {.base = REG_ZERO, .index = (u8)index, .scale = index == REG_ZERO ? 0 : 3, .disp = disp};
-    struct insn i = insn_mem(row, (u8)reg, ea, wide);
-    i.seg = SEG_GS;
-    return i;
 }
 
 void emit_bits(struct emit *e, enum isa_row_id row, unsigned to, unsigned from, i32 disp)

@@ -30,7 +30,12 @@ static inline u64 emit_here(const struct emit *e)
 
 /* False if the instruction cannot be encoded; nothing is added then and `ok` stays. */
 bool emit_try(struct emit *e, const struct insn *i);
-void emit_insn(struct emit *e, struct insn i);
+
+static inline void emit_insn(struct emit *e, struct insn i)
+{
+    if (!emit_try(e, &i))
+        e->ok = false;
+}
 
 static inline void emit_reg(struct emit *e, enum isa_row_id row, unsigned reg, unsigned rm, bool wide)
 {
@@ -49,7 +54,13 @@ static inline struct insn insn_with_imm(struct insn i, u64 imm)
 }
 
 /* Memory at gs:[index * 8 + disp]; index may be REG_ZERO. */
-struct insn insn_gs(enum isa_row_id row, unsigned reg, unsigned index, i32 disp, bool wide);
+static inline struct insn insn_gs(enum isa_row_id row, unsigned reg, unsigned index, i32 disp, bool wide)
+{
+    struct insn_ea ea = {.base = REG_ZERO, .index = (u8)index, .scale = index == REG_ZERO ? 0 : 3, .disp = disp};
+    struct insn i = insn_mem(row, (u8)reg, ea, wide);
+    i.seg = SEG_GS;
+    return i;
+}
 
 static inline void emit_gs(struct emit *e, enum isa_row_id row, unsigned reg, i32 disp)
 {

@@ -144,7 +144,7 @@ void lower_insn(struct lower *l, const struct insn *i)
 {
     unsigned len = l->e.len, cold = l->cold_count, fixes = l->fixes;
     u8 ready = l->ready;
-    if (!(l->plan.relies >> l->n & 1) && !l->in_loop)
+    if (!(l->plan->relies >> l->n & 1) && !l->in_loop)
         l->held = 0;
     l->b->at[l->n] = l->b->commit[l->n] = (u16)len;
     struct link before[2] = {l->b->link[0], l->b->link[1]};
@@ -237,10 +237,15 @@ static void keep_fixes(struct lower *l)
 bool lower_block(struct translator *t, struct block *b)
 {
     u8 buf[CODE_ROOM];
-    struct lower l = {.t = t, .b = b, .moves = !b->page2 && twin_moves(b->rip)};
+    struct plan plan;
+    struct plan_loop loop;
+    struct fix fix[FIXES_MAX];
+    struct cold cold[COLD_MAX];
+    struct lower l = {.t = t, .b = b, .plan = &plan, .loop = &loop, .fix = fix, .cold = cold};
+    l.moves = !b->page2 && twin_moves(b->rip);
     l.e = (struct emit){.buf = buf, .size = sizeof(buf), .run = b->check, .ok = true};
-    plan_block(&l.plan, b);
-    b->relies = l.plan.relies;
+    plan_block(&plan, b);
+    b->relies = plan.relies;
     make_check(&l);
     unsigned entry = l.e.len;
     if (b->page2)

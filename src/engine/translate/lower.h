@@ -12,26 +12,27 @@
 #define COLD_MAX  (BLOCK_MAX * 6)
 #define CODE_ROOM 32768
 
+/* The large parts are lower_block's, which need not be cleared for each block. */
 struct lower {
     struct translator *t;
     struct block *b;
     struct emit e;
     unsigned n; /* the instruction under way */
-    struct plan plan;
+    struct plan *plan;
     bool in_loop; /* lower_loop.c: what is made now has its accesses looked at beforehand */
-    struct plan_loop loop;
+    struct plan_loop *loop;
     u64 checked;    /* bit n: instruction n's access was found aligned */
     u8 ready;       /* bit k: group k has been looked up */
     u8 held;        /* HOST_T has what group held - 1 came out as; 0: of none */
     unsigned sides; /* links used from LINK_SIDE on */
     bool moves;     /* so far: it can be a model (twin.h) */
     unsigned fixes;
-    struct fix fix[FIXES_MAX];
+    struct fix *fix; /* [FIXES_MAX] */
     unsigned cold_count;
     struct cold {
         unsigned hole;
         u8 n;
-    } cold[COLD_MAX]; /* jumps to where instruction n is left to its semantics */
+    } * cold; /* [COLD_MAX]: jumps to where instruction n is left to its semantics */
 };
 
 /* Which scratch registers the address may take up. */

@@ -278,27 +278,20 @@ static bool lower_loop(struct lower *l, const struct insn *i)
 bool lower_flow(struct lower *l, const struct insn *i)
 {
     typedef bool lower_fn(struct lower *, const struct insn *);
-    static const struct {
-        u16 first, last;
-        lower_fn *fn;
-    } rows[] = {
-        {INSN_JO_Jb, INSN_JNLE_Jz, lower_jcc},
-        {INSN_JMP_Jb, INSN_JMP_Jz, lower_jmp},
-        {INSN_JMP_Ev, INSN_JMP_Ev, lower_jmp_indirect},
-        {INSN_CALL_Jz, INSN_CALL_Jz, lower_call_direct},
-        {INSN_CALL_Ev, INSN_CALL_Ev, lower_call_indirect},
-        {INSN_RET, INSN_RET_Iw, lower_ret},
-        {INSN_LOOP_Jb, INSN_LOOP_Jb, lower_loop},
-        {INSN_JECXZ_Jb, INSN_JRCXZ_Jb, lower_jrcxz},
-        {INSN_PUSH_Zv, INSN_PUSH_Zv, lower_push_reg},
-        {INSN_PUSH_Ev, INSN_PUSH_Ev, lower_push_rm},
-        {INSN_POP_Zv, INSN_POP_Zv, lower_pop},
-        {INSN_PUSH_Iz, INSN_PUSH_sIb, lower_push_imm},
-        {INSN_LEAVE, INSN_LEAVE, lower_leave},
+    static lower_fn *const rows[INSN_COUNT] = {
+        [INSN_JO_Jb... INSN_JNLE_Jz] = lower_jcc,
+        [INSN_JMP_Jb... INSN_JMP_Jz] = lower_jmp,
+        [INSN_JMP_Ev] = lower_jmp_indirect,
+        [INSN_CALL_Jz] = lower_call_direct,
+        [INSN_CALL_Ev] = lower_call_indirect,
+        [INSN_RET... INSN_RET_Iw] = lower_ret,
+        [INSN_LOOP_Jb] = lower_loop,
+        [INSN_JECXZ_Jb... INSN_JRCXZ_Jb] = lower_jrcxz,
+        [INSN_PUSH_Zv] = lower_push_reg,
+        [INSN_PUSH_Ev] = lower_push_rm,
+        [INSN_POP_Zv] = lower_pop,
+        [INSN_PUSH_Iz... INSN_PUSH_sIb] = lower_push_imm,
+        [INSN_LEAVE] = lower_leave,
     };
-    for (size_t n = 0; n < ARRAY_SIZE(rows); n++) {
-        if (i->row >= rows[n].first && i->row <= rows[n].last)
-            return rows[n].fn(l, i);
-    }
-    return false;
+    return rows[i->row] && rows[i->row](l, i);
 }

@@ -65,7 +65,7 @@ static void room_left(struct lower *l, const struct loop_key *k, unsigned *cross
 
 static void note_limit(struct lower *l, unsigned n, unsigned *crosses)
 {
-    const struct loop_key *k = &l->loop.key[n];
+    const struct loop_key *k = &l->loop->key[n];
     unsigned moving = (unsigned)lower_host(k->moving);
     room_left(l, k, crosses);
     lea(l, HOST_T, moving, REG_ZERO, 0, (i32)-k->step);
@@ -80,8 +80,8 @@ struct exits {
 
 static void set_up(struct lower *l, struct exits *x)
 {
-    for (unsigned n = 0; n < l->loop.keys; n++) {
-        const struct loop_key *k = &l->loop.key[n];
+    for (unsigned n = 0; n < l->loop->keys; n++) {
+        const struct loop_key *k = &l->loop->key[n];
         last_address(l, k);
         emit_bits(&l->e, INSN_PEXT_Gy_By_Ey, HOST_T, HOST_T2, FRAME_AT(FRAME_MASK_PAGE));
         emit_insn(&l->e, insn_gs(INSN_MOV_Gv_Ev, HOST_T, HOST_T, WIN_TABLE, true));
@@ -101,7 +101,7 @@ static void set_up(struct lower *l, struct exits *x)
 /* The flags with which a turn begins. */
 static bool flags_again(struct lower *l)
 {
-    struct insn i = l->b->insn[l->loop.producer];
+    struct insn i = l->b->insn[l->loop->producer];
     if (i.row >= INSN_CMP_Eb_Gb) {
         u16 commit = l->b->commit[l->n]; /* this is none of its instruction's code */
         bool made = lower_copy(l, &i);
@@ -119,8 +119,8 @@ static bool flags_again(struct lower *l)
 
 static void look_at_limits(struct lower *l, struct exits *x)
 {
-    for (unsigned n = 0; n < l->loop.keys; n++) {
-        const struct loop_key *k = &l->loop.key[n];
+    for (unsigned n = 0; n < l->loop->keys; n++) {
+        const struct loop_key *k = &l->loop->key[n];
         if (k->moving == REG_ZERO)
             continue;
         emit_gs(&l->e, INSN_CMP_Gv_Ev, (unsigned)lower_host(k->moving), FRAME_AT(FRAME_LOOP_LIMIT + n));
@@ -190,9 +190,9 @@ void lower_turns(struct lower *l, unsigned entry)
 {
     struct block *b = l->b;
     bool native = b->loop_at && b->loop_commit && !b->calls && !b->forced && b->link[1].hole;
-    if (!native || l->t->check || !plan_loop(&l->loop, b))
+    if (!native || l->t->check || !plan_loop(l->loop, b))
         return;
-    unsigned start = l->e.len, cold = l->cold_count;
+    unsigned start = l->e.len, cold = l->cold_count, fixes = l->fixes;
     l->in_loop = true;
     bool made = make_loop(l, entry);
     l->in_loop = false;
@@ -200,6 +200,7 @@ void lower_turns(struct lower *l, unsigned entry)
     if (!made) {
         l->e.len = start;
         l->cold_count = cold;
+        l->fixes = fixes;
         b->calls = 0;
         return;
     }

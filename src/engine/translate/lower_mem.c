@@ -54,7 +54,7 @@ void lower_require_zero(struct lower *l)
 
 static const struct planned *place_of(const struct lower *l, const struct operand *o)
 {
-    return &l->plan.at[l->n][o->access];
+    return &l->plan->at[l->n][o->access];
 }
 
 /* HOST_T * 2 + from is less than WIN_SPAN_SIZE, or the host faults. The scale is to keep the place apart from the
@@ -145,7 +145,7 @@ static void lead_group(struct lower *l, const struct operand *o)
 /* HOST_T = what the page of the loop's access is translated to; the loop's head has looked at all else. */
 static bool hold_loop(struct lower *l, const struct operand *o)
 {
-    unsigned key = l->in_loop ? l->loop.of[l->n][o->access] : 0;
+    unsigned key = l->in_loop ? l->loop->of[l->n][o->access] : 0;
     if (!key)
         return false;
     if (l->held != LOOP_HELD + key)
@@ -157,15 +157,15 @@ static bool hold_loop(struct lower *l, const struct operand *o)
 /* The loop's access by a register that moves and one that does not: that one is in what HOST_T gets already. */
 static bool address_loop(struct lower *l, const struct operand *o, struct insn_ea *out)
 {
-    unsigned key = l->in_loop ? l->loop.of[l->n][o->access] : 0;
-    const struct loop_key *k = key ? &l->loop.key[key - 1] : NULL;
+    unsigned key = l->in_loop ? l->loop->of[l->n][o->access] : 0;
+    const struct loop_key *k = key ? &l->loop->key[key - 1] : NULL;
     if (!k || k->still == REG_ZERO)
         return false;
     (void)hold_loop(l, o);
     if (k->moving == k->index)
-        *out = ea_of(HOST_T, (unsigned)lower_host(o->index), o->scale, l->loop.from[l->n].index);
+        *out = ea_of(HOST_T, (unsigned)lower_host(o->index), o->scale, l->loop->from[l->n].index);
     else
-        *out = ea_of(HOST_T, (unsigned)lower_host(o->base), 0, l->loop.from[l->n].base);
+        *out = ea_of(HOST_T, (unsigned)lower_host(o->base), 0, l->loop->from[l->n].base);
     return true;
 }
 

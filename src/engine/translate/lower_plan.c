@@ -46,7 +46,7 @@ struct planner {
     unsigned n; /* the instruction under way */
     u32 roots;
     struct value reg[16];
-    unsigned sites, groups;
+    unsigned sites, groups, accesses;
     struct site site[KEYS_MAX];
     struct group group[PLAN_GROUPS];
 };
@@ -100,6 +100,7 @@ static bool joins(struct planner *p, struct group *g, i64 at, unsigned size)
 static void group_access(struct planner *p, struct site *s, enum plan_access which, i64 at, unsigned size)
 {
     struct planned *place = &p->plan->at[p->n][which];
+    p->accesses++;
     if (s->group != GROUP_NONE && joins(p, &p->group[s->group], at, size)) {
         *place = (struct planned){.role = ROLE_FOLLOWS, .group = s->group};
         return;
@@ -367,31 +368,26 @@ static void other(struct planner *p, const struct insn *i)
 
 static void follow(struct planner *p, const struct insn *i)
 {
-    static const struct {
-        u16 row;
-        void (*fn)(struct planner *p, const struct insn *i);
-    } rows[] = {
-        {INSN_PUSH_Zv, push},   {INSN_PUSH_Iz, push},  {INSN_PUSH_sIb, push},   {INSN_PUSH_Ev, push},
-        {INSN_POP_Zv, pop},     {INSN_LEAVE, leave},   {INSN_CALL_Jz, call},    {INSN_CALL_Ev, call},
-        {INSN_RET, ret},        {INSN_RET_Iw, ret},    {INSN_JMP_Ev, jump},     {INSN_ADD_Ev_Iz, add},
-        {INSN_ADD_Ev_sIb, add}, {INSN_SUB_Ev_Iz, sub}, {INSN_SUB_Ev_sIb, sub},  {INSN_INC_Ev, inc},
-        {INSN_DEC_Ev, dec},     {INSN_LEA_Gv_M, lea},  {INSN_MOV_Ev_Gv, store}, {INSN_MOV_Gv_Ev, load},
+    typedef void follow_fn(struct planner * p, const struct insn *i);
+    static follow_fn *const rows[INSN_COUNT] = {
+        [INSN_PUSH_Zv] = push,   [INSN_PUSH_Iz] = push,  [INSN_PUSH_sIb] = push,   [INSN_PUSH_Ev] = push,
+        [INSN_POP_Zv] = pop,     [INSN_LEAVE] = leave,   [INSN_CALL_Jz] = call,    [INSN_CALL_Ev] = call,
+        [INSN_RET] = ret,        [INSN_RET_Iw] = ret,    [INSN_JMP_Ev] = jump,     [INSN_ADD_Ev_Iz] = add,
+        [INSN_ADD_Ev_sIb] = add, [INSN_SUB_Ev_Iz] = sub, [INSN_SUB_Ev_sIb] = sub,  [INSN_INC_Ev] = inc,
+        [INSN_DEC_Ev] = dec,     [INSN_LEA_Gv_M] = lea,  [INSN_MOV_Ev_Gv] = store, [INSN_MOV_Gv_Ev] = load,
     };
-    for (size_t n = 0; n < ARRAY_SIZE(rows); n++) {
-        if (rows[n].row == i->row) {
-            if (isa_rows[i->row].attrs & A_D64 && i->opsize != 8)
-                forget_all(p);
-            else
-                rows[n].fn(p, i);
-            return;
-        }
-    }
-    other(p, i);
+    if (!rows[i->row])
+        other(p, i);
+    else if (isa_rows[i->row].attrs & A_D64 && i->opsize != 8)
+        forget_all(p);
+    else
+        rows[i->row](p, i);
 }
 
-/* A group of one is none. */
-static void settle_groups(struct planner *p)
+/* A group of one is none. Returns how many accesses are in groups. */
+static unsigned settle_groups(struct planner *p)
 {
+    unsigned grouped = 0;
     for (unsigned k = 0; k < p->groups; k++) {
         const struct group *g = &p->group[k];
         struct planned *leader = &p->plan->at[g->leader][g->leader_access];
@@ -404,7 +400,9 @@ static void settle_groups(struct planner *p)
         leader->low = (i16)(g->low - g->first);
         leader->span = (u16)(g->high - g->low);
         relies_since(p, g->leader, g->last);
+        grouped += g->count;
     }
+    return grouped;
 }
 
 static void pass(struct planner *p)
@@ -414,15 +412,27 @@ static void pass(struct planner *p)
         follow(p, &p->b->insn[p->n]);
 }
 
+/* What it has for each register and site is set where it comes to be known. */
+static void planner_begin(struct planner *p, struct plan *plan, const struct block *b)
+{
+    p->plan = plan;
+    p->loop = NULL;
+    p->b = b;
+    p->roots = p->sites = p->groups = p->accesses = 0;
+}
+
 void plan_block(struct plan *plan, const struct block *b)
 {
-    struct planner p = {.plan = plan, .b = b};
-    memset(plan, 0, sizeof(*plan));
+    struct planner p;
+    planner_begin(&p, plan, b);
+    memset(plan->at, 0, b->count * sizeof(plan->at[0]));
+    plan->relies = 0;
     p.grouping = true;
     pass(&p);
-    settle_groups(&p);
+    unsigned alone = p.accesses - settle_groups(&p);
     p.grouping = false;
-    pass(&p);
+    if (alone > 1) /* else nothing is told by one of another */
+        pass(&p);
 }
 
 /* ------ loops ------ */
@@ -503,8 +513,9 @@ static bool choose_keys(const struct planner *p, struct plan_loop *l)
 
 bool plan_loop(struct plan_loop *l, const struct block *b)
 {
-    struct plan none = {0};
-    struct planner p = {.plan = &none, .b = b, .loop = l};
+    struct planner p;
+    planner_begin(&p, NULL, b);
+    p.loop = l;
     memset(l, 0, sizeof(*l));
     if (!find_producer(b, l))
         return false;

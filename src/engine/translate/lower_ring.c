@@ -90,20 +90,14 @@ static bool lower_sysret(struct lower *l, const struct insn *i)
 bool lower_ring(struct lower *l, const struct insn *i)
 {
     typedef bool lower_fn(struct lower *, const struct insn *);
-    static const struct {
-        u16 row;
-        lower_fn *fn;
-    } rows[] = {
-        {INSN_STAC, lower_stac},
-        {INSN_CLAC, lower_clac},
-        {INSN_SYSCALL, lower_syscall},
-        {INSN_SYSRET, lower_sysret},
+    static lower_fn *const rows[INSN_COUNT] = {
+        [INSN_STAC] = lower_stac,
+        [INSN_CLAC] = lower_clac,
+        [INSN_SYSCALL] = lower_syscall,
+        [INSN_SYSRET] = lower_sysret,
     };
-    for (size_t n = 0; n < ARRAY_SIZE(rows); n++) {
-        if (i->row == rows[n].row) {
-            l->held = 0;
-            return host_gs_is_direct() && rows[n].fn(l, i);
-        }
-    }
-    return false;
+    if (!rows[i->row])
+        return false;
+    l->held = 0;
+    return host_gs_is_direct() && rows[i->row](l, i);
 }

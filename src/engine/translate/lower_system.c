@@ -252,34 +252,28 @@ static bool lower_bit_string(struct lower *l, const struct insn *i)
 bool lower_system(struct lower *l, const struct insn *i)
 {
     typedef bool lower_fn(struct lower *, const struct insn *);
-    static const struct {
-        u16 first, last;
-        lower_fn *fn;
-    } rows[] = {
-        {INSN_CLI, INSN_CLI, lower_cli},
-        {INSN_STI, INSN_STI, lower_sti},
-        {INSN_PUSHFQ, INSN_PUSHFQ, lower_pushf},
-        {INSN_SWAPGS, INSN_SWAPGS, lower_swapgs},
-        {INSN_MOV_RvMw_Sw, INSN_MOV_RvMw_Sw, lower_mov_from_sreg},
-        {INSN_MOV_Ry_Cy, INSN_MOV_Ry_Cy, lower_mov_from_cr},
-        {INSN_RDTSC, INSN_RDTSCP, lower_rdtsc},
-        {INSN_RDFSBASE_Ry, INSN_RDGSBASE_Ry, lower_read_base},
-        {INSN_WRFSBASE_Ry, INSN_WRGSBASE_Ry, lower_write_base},
-        {INSN_CLD, INSN_CLD, lower_cld},
-        {INSN_PAUSE, INSN_PAUSE, lower_pause},
-        {INSN_STOSB, INSN_STOSQ, lower_string},
-        {INSN_LODSB, INSN_LODSQ, lower_string},
-        {INSN_MOVSB, INSN_MOVSQ, lower_string},
-        {INSN_BT_Ev_Gv, INSN_BT_Ev_Gv, lower_bit_string},
-        {INSN_BTS_Ev_Gv, INSN_BTS_Ev_Gv, lower_bit_string},
-        {INSN_BTR_Ev_Gv, INSN_BTR_Ev_Gv, lower_bit_string},
-        {INSN_BTC_Ev_Gv, INSN_BTC_Ev_Gv, lower_bit_string},
+    static lower_fn *const rows[INSN_COUNT] = {
+        [INSN_CLI] = lower_cli,
+        [INSN_STI] = lower_sti,
+        [INSN_PUSHFQ] = lower_pushf,
+        [INSN_SWAPGS] = lower_swapgs,
+        [INSN_MOV_RvMw_Sw] = lower_mov_from_sreg,
+        [INSN_MOV_Ry_Cy] = lower_mov_from_cr,
+        [INSN_RDTSC... INSN_RDTSCP] = lower_rdtsc,
+        [INSN_RDFSBASE_Ry... INSN_RDGSBASE_Ry] = lower_read_base,
+        [INSN_WRFSBASE_Ry... INSN_WRGSBASE_Ry] = lower_write_base,
+        [INSN_CLD] = lower_cld,
+        [INSN_PAUSE] = lower_pause,
+        [INSN_STOSB... INSN_STOSQ] = lower_string,
+        [INSN_LODSB... INSN_LODSQ] = lower_string,
+        [INSN_MOVSB... INSN_MOVSQ] = lower_string,
+        [INSN_BT_Ev_Gv] = lower_bit_string,
+        [INSN_BTS_Ev_Gv] = lower_bit_string,
+        [INSN_BTR_Ev_Gv] = lower_bit_string,
+        [INSN_BTC_Ev_Gv] = lower_bit_string,
     };
-    for (size_t n = 0; n < ARRAY_SIZE(rows); n++) {
-        if (i->row >= rows[n].first && i->row <= rows[n].last) {
-            l->held = 0;
-            return rows[n].fn(l, i);
-        }
-    }
-    return false;
+    if (!rows[i->row])
+        return false;
+    l->held = 0;
+    return rows[i->row](l, i);
 }

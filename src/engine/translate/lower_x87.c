@@ -25,6 +25,12 @@ static bool lower_fldcw(struct lower *l, const struct insn *i)
     return true;
 }
 
+/* At a glance, for all those that are not. */
+static bool is_x87(const struct insn *i)
+{
+    return isa_rows[i->row].attrs & (A_X87 | A_MMX);
+}
+
 static bool is_noted(const struct insn *i)
 {
     const struct isa_row *row = &isa_rows[i->row];
@@ -33,7 +39,7 @@ static bool is_noted(const struct insn *i)
 
 bool lower_x87(struct lower *l, const struct insn *i)
 {
-    if (!x87_translates(i))
+    if (!is_x87(i) || !x87_translates(i))
         return false;
     if (i->row == INSN_FLDCW_Mw)
         return lower_fldcw(l, i);
@@ -46,8 +52,8 @@ bool lower_x87(struct lower *l, const struct insn *i)
 
 void lower_x87_check(struct lower *l)
 {
-    for (unsigned n = 0; n < l->b->count && !l->b->x87; n++)
-        l->b->x87 = l->b->flavour & FLAVOUR_X87 && x87_translates(&l->b->insn[n]);
+    for (unsigned n = 0; n < l->b->count && !l->b->x87 && l->b->flavour & FLAVOUR_X87; n++)
+        l->b->x87 = is_x87(&l->b->insn[n]) && x87_translates(&l->b->insn[n]);
     if (!l->b->x87)
         return;
     emit_gs(&l->e, INSN_MOV_Gv_Ev, HOST_T, FRAME_AT(FRAME_X87_AWAY));

@@ -43,6 +43,7 @@ static void put_work(const struct out *o, const struct translator *t)
     const struct line lines[] = {
         {"instructions by semantics", t->cpu->insns},
         {"single steps", s->steps},
+        {"instructions decoded", s->decoded},
         {"blocks translated", s->blocks},
         {"instructions translated", s->insns},
         {"blocks translated by copying", s->moved},

@@ -21,7 +21,7 @@ enum stats_time {
 
 struct stats {
     u64 blocks, insns, calls, links, indirect, dead, dead_exits, requests, faults, kicks, steps, drops, stale, remade,
-        lists, narrow, loops, moved;
+        lists, narrow, loops, moved, decoded;
     u64 x87_loads;
     u64 special; /* of calls: instructions that have host code, where it cannot be used: misaligned and so on */
     u64 left[INSN_COUNT]; /* calls by row */

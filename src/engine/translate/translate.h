@@ -14,7 +14,7 @@
 #include "engine/translate/window.h"
 #include "host/trap.h"
 
-#define JUMP_BITS   12
+#define JUMP_BITS   14
 #define CHANGED_MAX 16
 
 /* Of one processor. Its thread's, and others' in exclusive sections. */
@@ -24,13 +24,16 @@ struct translator {
     struct windows *windows;
     struct interp *narrow; /* carries out 16- and 32-bit code */
     struct trap_thread *trap;
-    struct block *jump[1 << JUMP_BITS]; /* blocks that it found last, by a hash */
-    struct block *scratch;              /* what is not cached */
-    u64 resume;                         /* host address to go on at, or 0: look rip up */
-    u8 flavour;                         /* of the code that may run now */
-    u8 native_flavour;                  /* that windows lead to */
-    atomic_bool quiet;                  /* it has no pointer to a block, nor to its code */
-    struct check *check;                /* check.h; NULL: not asked for */
+    struct jump {
+        u64 rip;
+        struct block *block; /* or NULL */
+    } jump[1 << JUMP_BITS];  /* blocks that it found last, by a hash */
+    struct block *scratch;   /* what is not cached */
+    u64 resume;              /* host address to go on at, or 0: look rip up */
+    u8 flavour;              /* of the code that may run now */
+    u8 native_flavour;       /* that windows lead to */
+    atomic_bool quiet;       /* it has no pointer to a block, nor to its code */
+    struct check *check;     /* check.h; NULL: not asked for */
     struct mem_listener listener;
     struct {
         pthread_mutex_t lock;

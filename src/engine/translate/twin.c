@@ -157,7 +157,7 @@ bool twin_translate(struct translator *t, struct block *b, const struct block *m
 {
     u8 code[CODE_ROOM];
     struct code_cache *k = t->cache;
-    if (!model->fix || model == b || !twin_moves(b->rip) || !same_accesses(b, model) || model->count != b->count)
+    if (!model->fix || model == b || !same_accesses(b, model) || model->count != b->count)
         return false;
     take_notes(k, b, model);
     memcpy(code, (const void *)model->check, model->code_bytes);
