@@ -395,6 +395,8 @@ int fid_set_io(struct fids *t, struct fid *f, int fd, bool is_folder, bool write
     if (free_now) {
         f->is_folder = is_folder;
         f->writes = writes;
+        f->stands = 0;
+        f->end = -1;
         __atomic_store_n(&f->io, fd, __ATOMIC_RELEASE);
     } else {
         t->descriptors--;

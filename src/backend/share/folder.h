@@ -52,6 +52,8 @@ int folder_locate_parent(const struct folder *f, int fd, char path[PATH_MAX], co
 
 /* Opens a regular file or a folder for reading or writing. `flags`: access mode, O_TRUNC, O_SYNC, O_DSYNC. */
 int folder_reopen(const struct folder *f, int fd, int flags) MUST_CHECK;
+/* The same, of what fstat says is of that mode. */
+int folder_reopen_as(const struct folder *f, int fd, u32 mode, int flags) MUST_CHECK;
 /* Makes a regular file that was not there and opens it. */
 int folder_create(const struct folder *f, int dir, const char *name, int flags, u32 mode) MUST_CHECK;
 

@@ -138,12 +138,12 @@ void qid_make(u8 raw[P9_QID_SIZE], u8 type, u32 version, u64 path)
 /* Linux's client adds 2 and shows the sum as the number of the inode: so it is the host's, and what a program has noted
  * of a file there (git's index) holds here. Files of other file systems below the folder have numbers of their own:
  * those are spread over the upper half, where two meet with a chance of one in 2^63. */
-static u64 qid_path(const struct server *s, const struct stat *st)
+u64 qid_path(const struct server *s, u64 dev, u64 ino)
 {
-    u64 z = st->st_ino;
-    if (st->st_dev == s->folder.dev && !(z >> 63))
+    u64 z = ino;
+    if (dev == s->folder.dev && !(z >> 63))
         return z - 2;
-    z += st->st_dev * 0x9e3779b97f4a7c15u;
+    z += dev * 0x9e3779b97f4a7c15u;
     z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
     z = (z ^ z >> 27) * 0x94d049bb133111ebu;
     return ((z ^ z >> 31) | BIT64(63)) - 2;
@@ -160,7 +160,7 @@ void reply_qid(struct message *m, const struct server *s, const struct stat *st)
 {
     u8 raw[P9_QID_SIZE];
     u8 type = S_ISDIR(st->st_mode) ? P9_QTDIR : S_ISLNK(st->st_mode) ? P9_QTSYMLINK : P9_QTFILE;
-    qid_make(raw, type, qid_version(st), qid_path(s, st));
+    qid_make(raw, type, qid_version(st), qid_path(s, st->st_dev, st->st_ino));
     reply_bytes(m, raw, sizeof(raw));
 }
 

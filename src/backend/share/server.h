@@ -59,6 +59,8 @@ void hold_put(struct server *s, struct hold *h);
 /* The 13 bytes by which a client tells files apart. */
 void reply_qid(struct message *m, const struct server *s, const struct stat *st);
 void qid_make(u8 raw[P9_QID_SIZE], u8 type, u32 version, u64 path);
+/* Its path, for a file of that device and number. */
+u64 qid_path(const struct server *s, u64 dev, u64 ino);
 
 /* The entry `name` of a folder, or what is at a path that folder_locate made, as a place with one user; `st` is what
  * the guest is shown. NULL with *status. */
