@@ -285,6 +285,45 @@ static void test_listing(void **state)
     rig_close(&r);
 }
 
+/* A message whose reply is there when share_submit returns, without a thread; or not. */
+static bool at_once(struct p9_client *c, u8 type, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    p9_build(c, type, 1, format, args);
+    va_end(args);
+    bool good = p9_submit(c) == 0;
+    return good && c->at_once;
+}
+
+/* What needs no disk needs no thread: the end of a file, and once a few messages were quick, making and closing. */
+static void test_at_once(void **state)
+{
+    struct rig r;
+    char name[16];
+    rig_open(&r, "");
+    struct p9_client *c = &r.c;
+    host_put(&r, "file", "text");
+    assert_int_equal(p9_walk(c, 0, 1, "file"), 0);
+    assert_int_equal(p9_lopen(c, 1, O_RDONLY), 0);
+    assert_int_equal(p9_read(c, 1, 0, 4096), 4);
+    assert_true(at_once(c, P9_TREAD, "484", 1u, (u64)0, 4096u));
+    assert_true(at_once(c, P9_TREAD, "484", 1u, (u64)4, 4096u));
+    assert_int_equal(get_u32(c->in + 7), 0);
+
+    unsigned creates = 0, closes = 0;
+    for (unsigned n = 0; n < 500; n++) {
+        (void)snprintf(name, sizeof(name), "new.%u", n);
+        assert_int_equal(p9_walk(c, 0, 2, ""), 0);
+        creates += at_once(c, P9_TLCREATE, "4s444", 2u, name, (u32)O_RDWR, 0644u, 0u);
+        assert_int_equal(p9_write(c, 2, 0, "text"), 4);
+        closes += at_once(c, P9_TCLUNK, "4", 2u);
+    }
+    assert_true(creates > 100); /* fewer than that a busy host does not make of them */
+    assert_true(closes > 100);
+    rig_close(&r);
+}
+
 static void test_folder(void **state)
 {
     struct rig r;
@@ -733,12 +772,12 @@ static void test_spec(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_session), cmocka_unit_test(test_walk),    cmocka_unit_test(test_file),
-        cmocka_unit_test(test_setattr), cmocka_unit_test(test_folder),  cmocka_unit_test(test_names),
-        cmocka_unit_test(test_listing), cmocka_unit_test(test_xattr),   cmocka_unit_test(test_read_only),
-        cmocka_unit_test(test_mapped),  cmocka_unit_test(test_owner),   cmocka_unit_test(test_many),
-        cmocka_unit_test(test_flush),   cmocka_unit_test(test_threads), cmocka_unit_test(test_cut),
-        cmocka_unit_test(test_spec),
+        cmocka_unit_test(test_session),   cmocka_unit_test(test_walk),    cmocka_unit_test(test_file),
+        cmocka_unit_test(test_setattr),   cmocka_unit_test(test_folder),  cmocka_unit_test(test_names),
+        cmocka_unit_test(test_listing),   cmocka_unit_test(test_at_once), cmocka_unit_test(test_xattr),
+        cmocka_unit_test(test_read_only), cmocka_unit_test(test_mapped),  cmocka_unit_test(test_owner),
+        cmocka_unit_test(test_many),      cmocka_unit_test(test_flush),   cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_cut),       cmocka_unit_test(test_spec),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

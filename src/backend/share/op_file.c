@@ -205,6 +205,14 @@ static int read_attr(struct server *s, struct message *m, struct fid *f, u64 off
     return 0;
 }
 
+/* Of a read that brought less than it might have: it is the file that ends there, and not what the host has in memory.
+ */
+static bool is_end(int io, u64 offset)
+{
+    struct stat st;
+    return fstat(io, &st) == 0 && offset >= (u64)st.st_size;
+}
+
 /* Into guest memory at once. */
 static int read_file(struct server *s, struct message *m, struct fid *f, u64 offset, u32 count)
 {
@@ -221,7 +229,7 @@ static int read_file(struct server *s, struct message *m, struct fid *f, u64 off
     ssize_t n = iovs ? preadv2(io, iov, (int)iovs, (off_t)offset, m->may_wait ? 0 : RWF_NOWAIT) : 0;
     if (n < 0)
         return errno == EOPNOTSUPP && !m->may_wait ? -EAGAIN : -errno;
-    if ((u64)n < count && !m->may_wait) /* the end, or where the cache ends: a thread finds out */
+    if ((u64)n < count && !m->may_wait && !is_end(io, offset + (u64)n))
         return -EAGAIN;
     m->data = (u32)n;
     reply_u32(m, (u32)n);

@@ -20,8 +20,8 @@ static const struct {
 } ops[P9_TYPES] = {
     [P9_TVERSION] = {op_version, false, PACE_SLOW}, /* closes all files */
     [P9_TATTACH] = {op_attach, false, PACE_BRISK},
-    [P9_TWALK] = {op_walk, false, PACE_KNOWN},
-    [P9_TCLUNK] = {op_clunk, false, PACE_KNOWN},
+    [P9_TWALK] = {op_walk, false, PACE_EITHER},
+    [P9_TCLUNK] = {op_clunk, false, PACE_EITHER},
     [P9_TREMOVE] = {op_remove, false, PACE_BRISK}, /* says no itself: the fid goes in any case */
     [P9_TLOPEN] = {op_lopen, false, PACE_BRISK},   /* and here it depends on the flags */
     [P9_TLCREATE] = {op_lcreate, true, PACE_BRISK},
@@ -39,10 +39,10 @@ static const struct {
     [P9_TRENAMEAT] = {op_renameat, true, PACE_BRISK},
     [P9_TUNLINKAT] = {op_unlinkat, true, PACE_BRISK},
     [P9_TREADLINK] = {op_readlink, false, PACE_BRISK},
-    [P9_TGETATTR] = {op_getattr, false, PACE_KNOWN},
+    [P9_TGETATTR] = {op_getattr, false, PACE_EITHER},
     [P9_TSETATTR] = {op_setattr, true, PACE_BRISK},
     [P9_TSTATFS] = {op_statfs, false, PACE_BRISK},
-    [P9_TXATTRWALK] = {op_xattrwalk, false, PACE_KNOWN},
+    [P9_TXATTRWALK] = {op_xattrwalk, false, PACE_EITHER},
     [P9_TXATTRCREATE] = {op_xattrcreate, true, PACE_KNOWN},
 };
 

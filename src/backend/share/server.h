@@ -26,8 +26,9 @@ void server_reset(struct server *s);
 
 /* How long a message may take. */
 enum server_pace {
-    PACE_KNOWN, /* without m->may_wait it ends at once or says that it cannot */
-    PACE_BRISK, /* microseconds while the host's memory has what it needs, and nobody knows whether it has */
+    PACE_KNOWN, /* without m->may_wait it ends at once or says that it cannot, and then the disk has to be waited for */
+    PACE_EITHER, /* or says that it cannot, and then it is brisk */
+    PACE_BRISK,  /* microseconds while the host's memory has what it needs, and nobody knows whether it has */
     PACE_SLOW,
 };
 enum server_pace server_pace(const struct message *m);
