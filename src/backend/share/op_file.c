@@ -13,7 +13,7 @@
 
 #include "base/bits.h"
 
-#define READ_AT_ONCE 65536u /* bytes of a read that is tried without waiting: copying more holds the machine up */
+#define READ_AT_ONCE 131072u /* bytes of a read that is tried without waiting: copying more holds the machine up */
 #define ENTRIES_SIZE KiB(32)
 #define LISTING_MIN  KiB(8) /* bytes of a reply to Treaddir that a client is told to ask for, */
 #define LISTING_HEAD 16     /* less some, so that what it puts before them lies in the same pages */
