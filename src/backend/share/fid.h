@@ -23,6 +23,7 @@ struct place {
     char *path;       /* NULL while it has a descriptor */
     int fd;           /* -1: away */
     bool barred;      /* folder_is_barred */
+    bool remote;      /* folder_is_remote */
     u64 dev, ino;
     unsigned refs, users; /* of the place, and of its descriptor */
 };

@@ -66,6 +66,11 @@ bool folder_is_barred(const struct folder *f, int fd, const struct stat *st)
     return st->st_dev != f->dev && is_kernels(fd);
 }
 
+bool folder_is_remote(const struct folder *f, int fd, const struct stat *st)
+{
+    return st->st_dev == f->dev ? f->remote : is_remote(fd);
+}
+
 /* What is at the end of a step. The root of a file system of the kernel may be; a file that is mounted alone not. */
 static int check_place(const struct folder *f, int fd, struct stat *st)
 {

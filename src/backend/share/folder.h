@@ -43,6 +43,8 @@ int folder_step(const struct folder *f, int dir, const char *name, bool may_wait
 int folder_find(const struct folder *f, const char *path, bool may_wait, struct stat *st) MUST_CHECK;
 /* A folder that is the root of a file system of the kernel. `st`: of fstat. */
 bool folder_is_barred(const struct folder *f, int fd, const struct stat *st);
+/* It lies on a file system where everything may wait, as f->remote says of the folder itself. */
+bool folder_is_remote(const struct folder *f, int fd, const struct stat *st);
 /* Where the folder is on the host. */
 int folder_path(const struct folder *f, char path[PATH_MAX]) MUST_CHECK;
 /* The path of a place from the folder on, as things stand; -ESTALE if it has none any more, or lies outside by now. */

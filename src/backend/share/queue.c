@@ -204,7 +204,7 @@ static bool is_trusted(const struct share *s)
 static u32 handle_in_thread(struct share *s, struct message *m)
 {
     enum server_pace pace = server_pace(m);
-    if (pace == PACE_BRISK || pace == PACE_EITHER)
+    if ((pace == PACE_BRISK || pace == PACE_EITHER) && !server_remote(&s->server, m))
         return handle_brisk(s, m, false);
     m->may_wait = true;
     return server_handle(&s->server, m);
@@ -215,7 +215,7 @@ static u32 handle_at_once(struct share *s, struct message *m)
 {
     enum server_pace pace = server_pace(m);
     u32 written = 0;
-    if (s->server.folder.remote || pace == PACE_SLOW)
+    if (pace == PACE_SLOW || server_remote(&s->server, m))
         return 0;
     if (pace != PACE_BRISK) {
         m->may_wait = false;

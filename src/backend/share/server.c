@@ -53,6 +53,16 @@ enum server_pace server_pace(const struct message *m)
     return m->type == P9_TWRITE && m->r->out_len > BRISK_WRITE ? PACE_SLOW : ops[m->type].pace;
 }
 
+/* By the fid that stands first in it, as one does in all messages about files. */
+bool server_remote(struct server *s, const struct message *m)
+{
+    struct fid *f = m->head_len < 4 ? NULL : fid_get(&s->fids, get_u32(m->head));
+    bool remote = f ? f->place->remote : s->folder.remote;
+    if (f)
+        fid_put(&s->fids, f);
+    return remote;
+}
+
 int server_init(struct server *s, const struct folder *folder, unsigned limit)
 {
     s->folder = *folder;

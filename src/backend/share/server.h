@@ -32,6 +32,8 @@ enum server_pace {
     PACE_SLOW,
 };
 enum server_pace server_pace(const struct message *m);
+/* It is about a place on a file system of the network or of a program: how long that takes is nobody's promise. */
+bool server_remote(struct server *s, const struct message *m);
 
 /* Carries a message out and writes the reply, whose length it returns; 0 if that may wait for the host's disk, and
  * m->may_wait says that it must not. Tflush is not for the server. */
