@@ -271,6 +271,7 @@ static void test_listing(void **state)
         last = get_u64(c->in + at + P9_QID_SIZE);
     host_put(&r, "sub/new", "text");
     assert_null(entry_named(c, 2, last, "new"));
+    assert_true(c->at_once);
     assert_non_null(entry_named(c, 2, 0, "new"));
     assert_int_equal(list(c, 2, 200, NULL), 4);
 

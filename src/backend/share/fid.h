@@ -47,8 +47,8 @@ struct fid {
     int io;                /* open for reading or writing; -1: not */
     bool is_folder;        /* `io` is one */
     bool writes;           /* or is open for writing: its close may take time */
-    i64 stands, end; /* of an open folder: offsets where the host's next entry is read, and where it ended; or -1 */
-    pthread_mutex_t lock; /* for these, and what is in `attr` */
+    i64 stands, end;       /* of an open folder: where the host reads on, and where it saw the end; -1: unknown */
+    pthread_mutex_t lock;  /* for these two, and what is in `attr` */
 };
 
 struct fids {

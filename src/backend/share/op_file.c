@@ -16,7 +16,7 @@
 #define READ_AT_ONCE 131072u /* bytes of a read that is tried without waiting: copying more holds the machine up */
 #define ENTRIES_SIZE KiB(32)
 #define LISTING_MIN  KiB(8) /* bytes of a reply to Treaddir that a client is told to ask for, */
-#define LISTING_HEAD 16     /* less some, so that what it puts before them lies in the same pages */
+#define LISTING_HEAD 16     /* less some, so that what it has before them lies in the same pages */
 #define LOCK_ID_MAX  256
 
 /* Client and server agree on offsets in each message: an append of the host's would move them. */
@@ -49,8 +49,8 @@ static int take_io(struct server *s, struct fid *f, int fd, const struct stat *s
 
 /* How much one message should bring. Of a folder: its entries and no more. Linux asks for as much as fits a message,
  * and prepares each page of that three times in a listing: for the entries, for their end, and for the end of the
- * folder. Entries take less than twice the folder's size on the file systems that tell one; where they take more, there
- * are more messages. 0: as much as fits. */
+ * folder. Entries take some twice the size that file systems give a folder; where they take more, there are more
+ * messages. 0: as much as fits. */
 static u32 iounit(const struct server *s, const struct stat *st)
 {
     u32 most = atomic_load(&s->msize) - P9_DATA;
@@ -205,8 +205,7 @@ static int read_attr(struct server *s, struct message *m, struct fid *f, u64 off
     return 0;
 }
 
-/* Of a read that brought less than it might have: it is the file that ends there, and not what the host has in memory.
- */
+/* A read brought less than it might have: the file ends there, and not only what the host's memory has of it. */
 static bool is_end(int io, u64 offset)
 {
     struct stat st;
@@ -381,6 +380,8 @@ static int list_folder(struct server *s, struct message *m, struct fid *f, i64 o
 {
     if (offset && offset == f->end)
         return 0;
+    if (!m->may_wait)
+        return -EAGAIN;
     if (offset != f->stands && lseek(fid_io(f), (off_t)offset, SEEK_SET) < 0)
         return -errno;
     f->stands = offset;

@@ -146,12 +146,12 @@ int owner_give(const struct folder *f, int fd, const struct owner_wish *wish, st
         attr_make(raw, st);
         return attr_write(f, fd, raw);
     }
-    bool chown = f->owner.host_uid == 0 && !is_owned(&f->owner, wish, st); /* only root can give a file away */
-    bool chmod = kind != S_IFLNK && (st->st_mode & PERMISSION) != mode;
-    int status = chown ? host_chown(f, fd, wish->uid, wish->gid) : 0;
-    if (!status && chmod)
+    bool give = f->owner.host_uid == 0 && !is_owned(&f->owner, wish, st); /* only root can give a file away */
+    bool set = kind != S_IFLNK && (st->st_mode & PERMISSION) != mode;
+    int status = give ? host_chown(f, fd, wish->uid, wish->gid) : 0;
+    if (!status && set)
         status = host_chmod(f, fd, mode);
-    if (!status && (chown || chmod) && fstat(fd, st) < 0)
+    if (!status && (give || set) && fstat(fd, st) < 0)
         status = -errno;
     return status ? status : owner_show(f, fd, true, st);
 }

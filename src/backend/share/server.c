@@ -27,7 +27,7 @@ static const struct {
     [P9_TLCREATE] = {op_lcreate, true, PACE_BRISK},
     [P9_TREAD] = {op_read, false, PACE_KNOWN},
     [P9_TWRITE] = {op_write, true, PACE_BRISK},
-    [P9_TREADDIR] = {op_readdir, false, PACE_BRISK},
+    [P9_TREADDIR] = {op_readdir, false, PACE_EITHER},
     [P9_TFSYNC] = {op_fsync, false, PACE_SLOW},
     [P9_TLOCK] = {op_lock, false, PACE_KNOWN},
     [P9_TGETLOCK] = {op_getlock, false, PACE_KNOWN},

@@ -26,7 +26,7 @@ void server_reset(struct server *s);
 
 /* How long a message may take. */
 enum server_pace {
-    PACE_KNOWN, /* without m->may_wait it ends at once or says that it cannot, and then the disk has to be waited for */
+    PACE_KNOWN,  /* without m->may_wait it ends at once or says that it cannot, and then it is slow */
     PACE_EITHER, /* or says that it cannot, and then it is brisk */
     PACE_BRISK,  /* microseconds while the host's memory has what it needs, and nobody knows whether it has */
     PACE_SLOW,
