@@ -1,11 +1,13 @@
 #!/usr/bin/python3
-"""How fast a shared folder is: find and git status in a checkout of 5000 files, on the host and in guests.
+"""How fast a shared folder is: a checkout of 5000 files looked through and read, files made and removed, on the host and in guests.
 
     bench/share.py BUILD [RUNS]
 
-The same kernel and programs (the host's own, by its root file system), one processor, cache=loose as a guest would use it, and warm:
-the median of RUNS (10) after the first. ring3 runs them by --root; beside it a file system in the guest's memory, which is what the
-engine costs without the share (the overlay of --root costs as well); QEMU (TCG, -virtfs) where it is installed, with the initial file system that ring3 would use.
+The same kernel and programs (the host's own, by its root file system), one processor. Rows are warm, the median of RUNS (10) after the first, but
+for `cat`, which is cold in the guest: its caches are dropped before each run. What is slow is run less often: no more once a row took 20 s.
+ring3 runs the programs by --root, so the rows that read go through its overlay; `create` and `delete` (1000 files of 4 KiB) are in a --share mounted
+with cache=loose. Beside it stand a file system in the guest's memory, which is what the engine costs without the share, and QEMU
+(TCG, -virtfs) where it is installed, with the initial file system that ring3 would use.
 """
 import os
 import shutil
@@ -16,18 +18,43 @@ import tempfile
 import time
 
 RUNS = int(sys.argv[2]) if len(sys.argv) > 2 else 10
-ROWS = {'find': 'find . -name nothing', 'find -newer': 'find . -newermt 2040-01-01', 'git status': 'git --no-optional-locks status -s'}
-# Seconds of each run, by the guest's clock, after one for the caches.
+OPTIONS = 'trans=virtio,version=9p2000.L,msize=131072,cache=loose'
+ROWS = ['find', 'find -newer', 'git status', 'cat', 'create', 'delete']
+# Seconds of each run, by the guest's clock, after one for the caches: in the checkout, and in a folder that can be written to.
 LOOP = r'''
-import subprocess,sys,time
-for name,command in %r.items():
+import os,subprocess,sys,time
+runs,work,guest=int(sys.argv[1]),sys.argv[2],sys.argv[3]=='guest'
+def run(command):
+    return lambda: subprocess.run(command.split(),stdout=subprocess.DEVNULL,stderr=subprocess.DEVNULL,check=True)
+def create():
+    for n in range(1000):
+        with open(f'{work}/{n}','wb',buffering=0) as f:
+            f.write(bytes(4096))
+def delete():
+    for n in range(1000):
+        os.unlink(f'{work}/{n}')
+def forget():
+    if guest:
+        with open('/proc/sys/vm/drop_caches','w') as f:
+            f.write('3')
+def nothing():
+    pass
+rows={'find':(run('find . -name nothing'),nothing,nothing),
+      'find -newer':(run('find . -newermt 2040-01-01'),nothing,nothing),
+      'git status':(run('git --no-optional-locks status -s'),nothing,nothing),
+      'cat':(run('find . -name *.c -exec cat {} +'),forget,nothing),
+      'create':(create,nothing,delete),
+      'delete':(delete,create,nothing)}
+for name,(act,before,after) in rows.items():
     times=[]
-    for n in range(%d + 1):
+    while len(times)<=runs and (len(times)<2 or sum(times)<20):
+        before()
         begin=time.monotonic()
-        subprocess.run(command.split(),stdout=subprocess.DEVNULL,check=True)
+        act()
         times.append(time.monotonic()-begin)
+        after()
     print(name,*times[1:],sep='\t',flush=True)
-''' % (ROWS, RUNS)
+'''
 
 
 def checkout(folder):
@@ -56,27 +83,37 @@ def run(command, folder):
     return rows(done.stdout)
 
 
-def ring3(build, words):
+def ring3(build, work, script):
+    """The share is where --root has mounted it already, with other options."""
     guest = f'{build}/guest'
-    return [f'{build}/ring3', 'run', '--kernel', f'{guest}/vmlinuz', '--modules', f'{guest}/modules', '--root', 'host', '--', *words]
+    again = f'umount {work} && mount -t 9p -o {OPTIONS} work {work} && {script}'
+    return [f'{build}/ring3', 'run', '--kernel', f'{guest}/vmlinuz', '--modules', f'{guest}/modules', '--root', 'host', '--share', f'{work},tag=work', '--',
+            'sh', '-c', again]
 
 
-def qemu(build, folder):
-    """Its own share of the host's root, entered by a script of busybox."""
-    script = 'sh /test/modules.sh; mkdir -p /h; mount -t 9p -o trans=virtio,version=9p2000.L,msize=131072,cache=loose,ro host /h; ' \
-             f'mount -t proc proc /h/proc; mount -t devtmpfs dev /h/dev; chroot /h sh -c "cd {folder}/repo && python3 {folder}/loop.py"'
-    with open(f'{folder}/init', 'w', encoding='ascii') as f:
-        f.write(f'#!/bin/sh\nexport PATH=/bin:/usr/bin\nmount -t devtmpfs dev /dev\nmount -t proc proc /proc\n{script}\npoweroff -f\n')
-    os.chmod(f'{folder}/init', 0o755)
+def archive(build, folder):
+    """ring3's initial file system, and behind it another one with our first process."""
     os.makedirs(f'{folder}/extra')
     shutil.copy(f'{folder}/init', f'{folder}/extra/init')
     with open(f'{folder}/initramfs', 'wb') as f:
         with open(f'{build}/guest/initramfs-modules.gz', 'rb') as first:
             f.write(first.read())
+        f.write(bytes(-f.tell() % 4))  # where the kernel looks for the next one
         f.write(subprocess.run('echo init | cpio -o --quiet -H newc', cwd=f'{folder}/extra', shell=True, check=True, stdout=subprocess.PIPE).stdout)
-    return ['qemu-system-x86_64', '-accel', 'tcg', '-cpu', 'max', '-m', '1G', '-display', 'none', '-serial', 'stdio', '-no-reboot',
+
+
+def qemu(build, folder, work, script):
+    """Its own share of the host's root, entered by a script of busybox."""
+    with open(f'{folder}/init', 'w', encoding='ascii') as f:
+        f.write('#!/bin/sh\nexport PATH=/bin:/usr/bin:/sbin:/usr/sbin\nmount -t devtmpfs dev /dev\nmount -t proc proc /proc\nsh /test/modules.sh\nmkdir -p /h\n'
+                f'mount -t 9p -o {OPTIONS},ro host /h\nmount -t proc proc /h/proc\nmount -t devtmpfs dev /h/dev\nmount -t 9p -o {OPTIONS} work /h{work}\n'
+                f'HOME=/root chroot /h sh -c "cd {folder}/repo && {script}"\npoweroff -f\n')
+    os.chmod(f'{folder}/init', 0o755)
+    archive(build, folder)
+    return ['qemu-system-x86_64', '-accel', 'tcg', '-cpu', 'max', '-m', '1G', '-display', 'none', '-serial', 'stdio', '-monitor', 'none', '-no-reboot',
             '-kernel', f'{build}/guest/vmlinuz', '-initrd', f'{folder}/initramfs', '-append', 'console=ttyS0 quiet',
-            '-virtfs', 'local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap']
+            '-virtfs', 'local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap',
+            '-virtfs', f'local,path={work},mount_tag=work,security_model=none']
 
 
 def main():
@@ -84,17 +121,20 @@ def main():
         sys.exit(__doc__)
     build = os.path.abspath(sys.argv[1])
     with tempfile.TemporaryDirectory() as folder:
+        work = f'{folder}/work'
         os.mkdir(f'{folder}/repo')
+        os.mkdir(work)
         checkout(f'{folder}/repo')
         with open(f'{folder}/loop.py', 'w', encoding='ascii') as f:
             f.write(LOOP)
-        loop = ['python3', f'{folder}/loop.py']
+        loop = f'python3 {folder}/loop.py {RUNS} {work}'
         time.sleep(2)  # an index that is as old as its files is read with more care
-        memory = 'cp -a . /run/repo && cd /run/repo && git status >/dev/null && sleep 2 && git status >/dev/null && exec ' + ' '.join(loop)
-        columns = {'host': run(loop, f'{folder}/repo'), 'ring3': run(ring3(build, loop), f'{folder}/repo'),
-                   'guest memory': run(ring3(build, ['sh', '-c', memory]), f'{folder}/repo')}
+        memory = f'mkdir /run/work && cp -a . /run/repo && cd /run/repo && git status >/dev/null && sleep 2 && git status >/dev/null && ' \
+                 f'exec python3 {folder}/loop.py {RUNS} /run/work guest'
+        columns = {'host': run(['sh', '-c', f'{loop} host'], f'{folder}/repo'), 'ring3': run(ring3(build, work, f'{loop} guest'), f'{folder}/repo'),
+                   'guest memory': run(ring3(build, work, memory), f'{folder}/repo')}
         if shutil.which('qemu-system-x86_64'):
-            columns['QEMU TCG'] = run(qemu(build, folder), f'{folder}/repo')
+            columns['QEMU TCG'] = run(qemu(build, folder, work, f'{loop} guest'), f'{folder}/repo')
     print('| row | ' + ' | '.join(f'{c}, ms' for c in columns) + ' | ring3, times host |')
     print('| --- |' + ' ---: |' * (len(columns) + 1))
     for name in ROWS:

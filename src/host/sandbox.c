@@ -20,6 +20,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -111,6 +112,7 @@ static const struct rule rules[] = {
     FOR(FOLDERS_READ, fsync),
     FOR(FOLDERS_READ, fgetxattr),
     FOR(FOLDERS_READ, flistxattr),
+    FOR_IF(FOLDERS_READ, getrusage, 0, LOW32, RUSAGE_THREAD),
     FOR(FOLDERS_WRITE, mkdirat),
     FOR(FOLDERS_WRITE, symlinkat),
     FOR(FOLDERS_WRITE, linkat),

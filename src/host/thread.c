@@ -5,6 +5,7 @@
 
 #include <sched.h>
 #include <signal.h>
+#include <sys/resource.h>
 
 int host_thread_start(pthread_t *t, const char *name, void *(*run)(void *arg), void *arg)
 {
@@ -33,4 +34,11 @@ void host_thread_join(pthread_t t)
 void host_thread_yield(void)
 {
     (void)sched_yield();
+}
+
+struct host_thread_use host_thread_use(void)
+{
+    struct rusage r;
+    (void)getrusage(RUSAGE_THREAD, &r); /* fails on invalid arguments only */
+    return (struct host_thread_use){(u64)r.ru_nvcsw, (u64)r.ru_nivcsw};
 }

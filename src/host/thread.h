@@ -17,4 +17,10 @@ void host_thread_join(pthread_t t);
 /* Lets another thread run that waits for this core. */
 void host_thread_yield(void);
 
+/* How often the calling thread has lost its core so far: it had to wait for something, or another was put there. */
+struct host_thread_use {
+    u64 waits, displaced;
+};
+struct host_thread_use host_thread_use(void);
+
 #endif

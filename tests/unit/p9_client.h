@@ -22,6 +22,7 @@ struct p9_client {
     u8 out[P9_ROOM], in[P9_ROOM];
     u32 out_len, in_len; /* of the message; of the reply */
     u32 room;            /* that the reply is given */
+    bool at_once;        /* it was there when share_submit returned */
     struct iovec vec[2];
     struct share_request r;
 };
@@ -80,6 +81,7 @@ static inline int p9_submit(struct p9_client *c)
     loop_lock(c->loop);
     u32 written = share_submit(c->share, &c->r);
     loop_unlock(c->loop);
+    c->at_once = written;
     if (written)
         c->in_len = written;
     else

@@ -233,6 +233,97 @@ static unsigned list(struct p9_client *c, u32 fid, u32 count, char *names)
     }
 }
 
+/* The first bytes of a reply to Treaddir at `offset` that are an entry of that name; NULL if there is none. */
+static const u8 *entry_named(struct p9_client *c, u32 fid, u64 offset, const char *name)
+{
+    assert_int_equal(p9_call(c, P9_TREADDIR, "484", fid, offset, P9_ROOM), 0);
+    const u8 *at = c->in + P9_DATA, *end = at + get_u32(c->in + 7);
+    for (; at < end; at += P9_QID_SIZE + 11 + get_u16(at + P9_QID_SIZE + 9))
+        if (get_u16(at + P9_QID_SIZE + 9) == strlen(name) && memcmp(at + P9_QID_SIZE + 11, name, strlen(name)) == 0)
+            return at;
+    return NULL;
+}
+
+/* What a listing says of a file is what its fid says; an end that was seen stays one until the folder is read from its
+ * beginning; a folder's reply is bounded by its size. */
+static void test_listing(void **state)
+{
+    struct rig r;
+    struct p9_attr a;
+    rig_open(&r, "");
+    struct p9_client *c = &r.c;
+    command("mkdir %s/sub %s/big && cd %s/big && for i in $(seq 9000); do : >a.long.name.$i; done", r.dir);
+    host_put(&r, "sub/file", "text");
+    assert_int_equal(p9_walk(c, 0, 1, "sub/file"), 0);
+    assert_int_equal(p9_getattr(c, 1, &a), 0);
+    assert_int_equal(p9_walk(c, 0, 2, "sub"), 0);
+    assert_int_equal(p9_lopen(c, 2, O_RDONLY), 0);
+    assert_int_equal(get_u32(c->in + P9_HEADER + P9_QID_SIZE), 8176);
+    const u8 *entry = entry_named(c, 2, 0, "file");
+    assert_non_null(entry);
+    assert_memory_equal(entry + 5, a.qid + 5, 8);
+    assert_int_equal(list(c, 2, 200, NULL), 3);
+
+    /* The offset of the last entry, wherever it stands. */
+    u64 last = 0;
+    assert_int_equal(CALL(P9_TREADDIR, "484", 2u, (u64)0, P9_ROOM), 0);
+    for (u32 at = P9_DATA; at < c->in_len; at += P9_QID_SIZE + 11u + get_u16(c->in + at + P9_QID_SIZE + 9))
+        last = get_u64(c->in + at + P9_QID_SIZE);
+    host_put(&r, "sub/new", "text");
+    assert_null(entry_named(c, 2, last, "new"));
+    assert_true(c->at_once);
+    assert_non_null(entry_named(c, 2, 0, "new"));
+    assert_int_equal(list(c, 2, 200, NULL), 4);
+
+    /* An open file has no such bound, and a large folder that of the session. */
+    assert_int_equal(p9_lopen(c, 1, O_RDONLY), 0);
+    assert_int_equal(get_u32(c->in + P9_HEADER + P9_QID_SIZE), 0);
+    assert_int_equal(p9_walk(c, 0, 3, "big"), 0);
+    assert_int_equal(p9_lopen(c, 3, O_RDONLY), 0);
+    u32 unit = get_u32(c->in + P9_HEADER + P9_QID_SIZE);
+    assert_true(unit == 0 || (unit >= 8176 && unit < P9_ROOM));
+    assert_int_equal(list(c, 3, unit ? unit : P9_ROOM - P9_DATA, NULL), 9002);
+    rig_close(&r);
+}
+
+/* A message whose reply is there when share_submit returns, without a thread; or not. */
+static bool at_once(struct p9_client *c, u8 type, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    p9_build(c, type, 1, format, args);
+    va_end(args);
+    bool good = p9_submit(c) == 0;
+    return good && c->at_once;
+}
+
+/* What needs no disk needs no thread: the end of a file, and once a few messages were quick, making and closing. */
+static void test_at_once(void **state)
+{
+    struct rig r;
+    char name[16];
+    rig_open(&r, "");
+    struct p9_client *c = &r.c;
+    host_put(&r, "file", "text");
+    assert_int_equal(p9_walk(c, 0, 1, "file"), 0);
+    assert_int_equal(p9_lopen(c, 1, O_RDONLY), 0);
+    assert_int_equal(p9_read(c, 1, 0, 4096), 4);
+    assert_true(at_once(c, P9_TREAD, "484", 1u, (u64)0, 4096u));
+    assert_true(at_once(c, P9_TREAD, "484", 1u, (u64)4, 4096u));
+    assert_int_equal(get_u32(c->in + 7), 0);
+
+    unsigned creates = 0, closes = 0;
+    for (unsigned n = 0; n < 500; n++) {
+        (void)snprintf(name, sizeof(name), "new.%u", n);
+        assert_int_equal(p9_walk(c, 0, 2, ""), 0);
+        creates += at_once(c, P9_TLCREATE, "4s444", 2u, name, (u32)O_RDWR, 0644u, 0u);
+        assert_int_equal(p9_write(c, 2, 0, "text"), 4);
+        closes += at_once(c, P9_TCLUNK, "4", 2u);
+    }
+    assert_true(creates && closes); /* how many is the host's affair */
+    rig_close(&r);
+}
+
 static void test_folder(void **state)
 {
     struct rig r;
@@ -681,11 +772,12 @@ static void test_spec(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_session), cmocka_unit_test(test_walk),      cmocka_unit_test(test_file),
-        cmocka_unit_test(test_setattr), cmocka_unit_test(test_folder),    cmocka_unit_test(test_names),
-        cmocka_unit_test(test_xattr),   cmocka_unit_test(test_read_only), cmocka_unit_test(test_mapped),
-        cmocka_unit_test(test_owner),   cmocka_unit_test(test_many),      cmocka_unit_test(test_flush),
-        cmocka_unit_test(test_threads), cmocka_unit_test(test_cut),       cmocka_unit_test(test_spec),
+        cmocka_unit_test(test_session),   cmocka_unit_test(test_walk),    cmocka_unit_test(test_file),
+        cmocka_unit_test(test_setattr),   cmocka_unit_test(test_folder),  cmocka_unit_test(test_names),
+        cmocka_unit_test(test_listing),   cmocka_unit_test(test_at_once), cmocka_unit_test(test_xattr),
+        cmocka_unit_test(test_read_only), cmocka_unit_test(test_mapped),  cmocka_unit_test(test_owner),
+        cmocka_unit_test(test_many),      cmocka_unit_test(test_flush),   cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_cut),       cmocka_unit_test(test_spec),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -106,6 +106,7 @@ struct place *place_create(struct fids *t, int fd, const struct stat *st)
     }
     *p = (struct place){.fd = fd,
                         .barred = folder_is_barred(t->folder, fd, st),
+                        .remote = folder_is_remote(t->folder, fd, st),
                         .dev = st->st_dev,
                         .ino = st->st_ino,
                         .refs = 1,
@@ -395,6 +396,8 @@ int fid_set_io(struct fids *t, struct fid *f, int fd, bool is_folder, bool write
     if (free_now) {
         f->is_folder = is_folder;
         f->writes = writes;
+        f->stands = 0;
+        f->end = -1;
         __atomic_store_n(&f->io, fd, __ATOMIC_RELEASE);
     } else {
         t->descriptors--;

@@ -23,6 +23,7 @@ struct place {
     char *path;       /* NULL while it has a descriptor */
     int fd;           /* -1: away */
     bool barred;      /* folder_is_barred */
+    bool remote;      /* folder_is_remote */
     u64 dev, ino;
     unsigned refs, users; /* of the place, and of its descriptor */
 };
@@ -46,7 +47,8 @@ struct fid {
     int io;                /* open for reading or writing; -1: not */
     bool is_folder;        /* `io` is one */
     bool writes;           /* or is open for writing: its close may take time */
-    pthread_mutex_t lock;  /* for the position of an open folder, and what is in `attr` */
+    i64 stands, end;       /* of an open folder: where the host reads on, and where it saw the end; -1: unknown */
+    pthread_mutex_t lock;  /* for these two, and what is in `attr` */
 };
 
 struct fids {

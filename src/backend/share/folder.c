@@ -66,6 +66,11 @@ bool folder_is_barred(const struct folder *f, int fd, const struct stat *st)
     return st->st_dev != f->dev && is_kernels(fd);
 }
 
+bool folder_is_remote(const struct folder *f, int fd, const struct stat *st)
+{
+    return st->st_dev == f->dev ? f->remote : is_remote(fd);
+}
+
 /* What is at the end of a step. The root of a file system of the kernel may be; a file that is mounted alone not. */
 static int check_place(const struct folder *f, int fd, struct stat *st)
 {
@@ -167,16 +172,19 @@ int folder_locate_parent(const struct folder *f, int fd, char path[PATH_MAX], co
     return 0;
 }
 
+int folder_reopen_as(const struct folder *f, int fd, u32 mode, int flags)
+{
+    if (S_ISDIR(mode))
+        return call_openat2(fd, ".", (u64)(flags | O_DIRECTORY | O_NOCTTY), 0, CONFINED);
+    if (!S_ISREG(mode))
+        return S_ISLNK(mode) ? -ELOOP : -ENXIO;
+    return call_openat2(f->self, folder_link(fd).text, (u64)(flags | O_NONBLOCK | O_NOCTTY), 0, 0);
+}
+
 int folder_reopen(const struct folder *f, int fd, int flags)
 {
     struct stat st;
-    if (fstat(fd, &st) < 0)
-        return -errno;
-    if (S_ISDIR(st.st_mode))
-        return call_openat2(fd, ".", (u64)(flags | O_DIRECTORY | O_NOCTTY), 0, CONFINED);
-    if (!S_ISREG(st.st_mode))
-        return S_ISLNK(st.st_mode) ? -ELOOP : -ENXIO;
-    return call_openat2(f->self, folder_link(fd).text, (u64)(flags | O_NONBLOCK | O_NOCTTY), 0, 0);
+    return fstat(fd, &st) < 0 ? -errno : folder_reopen_as(f, fd, st.st_mode, flags);
 }
 
 int folder_create(const struct folder *f, int dir, const char *name, int flags, u32 mode)

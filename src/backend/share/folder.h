@@ -43,6 +43,8 @@ int folder_step(const struct folder *f, int dir, const char *name, bool may_wait
 int folder_find(const struct folder *f, const char *path, bool may_wait, struct stat *st) MUST_CHECK;
 /* A folder that is the root of a file system of the kernel. `st`: of fstat. */
 bool folder_is_barred(const struct folder *f, int fd, const struct stat *st);
+/* It lies on a file system where everything may wait, as f->remote says of the folder itself. */
+bool folder_is_remote(const struct folder *f, int fd, const struct stat *st);
 /* Where the folder is on the host. */
 int folder_path(const struct folder *f, char path[PATH_MAX]) MUST_CHECK;
 /* The path of a place from the folder on, as things stand; -ESTALE if it has none any more, or lies outside by now. */
@@ -52,6 +54,8 @@ int folder_locate_parent(const struct folder *f, int fd, char path[PATH_MAX], co
 
 /* Opens a regular file or a folder for reading or writing. `flags`: access mode, O_TRUNC, O_SYNC, O_DSYNC. */
 int folder_reopen(const struct folder *f, int fd, int flags) MUST_CHECK;
+/* The same, of what fstat says is of that mode. */
+int folder_reopen_as(const struct folder *f, int fd, u32 mode, int flags) MUST_CHECK;
 /* Makes a regular file that was not there and opens it. */
 int folder_create(const struct folder *f, int dir, const char *name, int flags, u32 mode) MUST_CHECK;
 

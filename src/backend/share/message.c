@@ -85,6 +85,12 @@ bool message_take(struct message *m, const struct share_request *r)
     return true;
 }
 
+void message_again(struct message *m)
+{
+    m->pos = 0;
+    m->bad = false;
+}
+
 static const u8 *take(struct message *m, u32 len)
 {
     if (m->bad || m->head_len - m->pos < len) {

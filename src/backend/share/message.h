@@ -41,6 +41,9 @@ struct message_text {
 /* Copies what there is of the message; false if it has no whole header, or says that it is longer than it is. */
 bool message_take(struct message *m, const struct share_request *r);
 
+/* To be read from its beginning. */
+void message_again(struct message *m);
+
 u8 message_u8(struct message *m);
 u16 message_u16(struct message *m);
 u32 message_u32(struct message *m);

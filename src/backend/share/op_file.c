@@ -13,8 +13,10 @@
 
 #include "base/bits.h"
 
-#define READ_AT_ONCE 65536u /* bytes of a read that is tried without waiting: copying more holds the machine up */
+#define READ_AT_ONCE 131072u /* bytes of a read that is tried without waiting: copying more holds the machine up */
 #define ENTRIES_SIZE KiB(32)
+#define LISTING_MIN  KiB(8) /* bytes of a reply to Treaddir that a client is told to ask for, */
+#define LISTING_HEAD 16     /* less some, so that what it has before them lies in the same pages */
 #define LOCK_ID_MAX  256
 
 /* Client and server agree on offsets in each message: an append of the host's would move them. */
@@ -45,6 +47,18 @@ static int take_io(struct server *s, struct fid *f, int fd, const struct stat *s
     return fd;
 }
 
+/* How much one message should bring. Of a folder: its entries and no more. Linux asks for as much as fits a message,
+ * and prepares each page of that three times in a listing: for the entries, for their end, and for the end of the
+ * folder. Entries take some twice the size that file systems give a folder; where they take more, there are more
+ * messages. 0: as much as fits. */
+static u32 iounit(const struct server *s, const struct stat *st)
+{
+    u32 most = atomic_load(&s->msize) - P9_DATA;
+    u64 size = (u64)st->st_size < KiB(256) ? (u64)st->st_size * 2 : KiB(512);
+    size = (size < LISTING_MIN ? LISTING_MIN : align_up(size, KiB(4))) - LISTING_HEAD;
+    return S_ISDIR(st->st_mode) && size < most ? (u32)size : 0;
+}
+
 static int lopen(struct server *s, struct message *m, const struct hold *h, u32 flags)
 {
     struct stat st, shown;
@@ -60,9 +74,9 @@ static int lopen(struct server *s, struct message *m, const struct hold *h, u32 
         status = fids_reserve(&s->fids);
     if (status)
         return status;
-    status = take_io(s, h->fid, folder_reopen(&s->folder, h->fd, host_flags(flags)), &st, flags);
+    status = take_io(s, h->fid, folder_reopen_as(&s->folder, h->fd, st.st_mode, host_flags(flags)), &st, flags);
     reply_qid(m, s, &shown);
-    reply_u32(m, 0); /* iounit: as much as a message holds */
+    reply_u32(m, iounit(s, &st));
     return status;
 }
 
@@ -191,6 +205,13 @@ static int read_attr(struct server *s, struct message *m, struct fid *f, u64 off
     return 0;
 }
 
+/* A read brought less than it might have: the file ends there, and not only what the host's memory has of it. */
+static bool is_end(int io, u64 offset)
+{
+    struct stat st;
+    return fstat(io, &st) == 0 && offset >= (u64)st.st_size;
+}
+
 /* Into guest memory at once. */
 static int read_file(struct server *s, struct message *m, struct fid *f, u64 offset, u32 count)
 {
@@ -207,7 +228,7 @@ static int read_file(struct server *s, struct message *m, struct fid *f, u64 off
     ssize_t n = iovs ? preadv2(io, iov, (int)iovs, (off_t)offset, m->may_wait ? 0 : RWF_NOWAIT) : 0;
     if (n < 0)
         return errno == EOPNOTSUPP && !m->may_wait ? -EAGAIN : -errno;
-    if ((u64)n < count && !m->may_wait) /* the end, or where the cache ends: a thread finds out */
+    if ((u64)n < count && !m->may_wait && !is_end(io, offset + (u64)n))
         return -EAGAIN;
     m->data = (u32)n;
     reply_u32(m, (u32)n);
@@ -311,47 +332,65 @@ static u8 entry_type(u8 type)
     return type == DT_DIR ? P9_QTDIR : type == DT_LNK ? P9_QTSYMLINK : P9_QTFILE;
 }
 
-/* The size that it takes in the reply, 0 if it does not fit any more. */
-static u32 put_entry(struct message *m, u32 at, u32 room, const struct host_entry *e)
+/* Entry of the folder with that device: the size that it takes in the reply, 0 if it does not fit any more. */
+static u32 put_entry(struct server *s, struct message *m, u64 dev, u32 room, const struct host_entry *e)
 {
     u8 raw[P9_QID_SIZE + 8 + 1 + 2 + 256];
     size_t len = strnlen(e->name, 256);
     u32 size = (u32)(sizeof(raw) - 256 + len);
-    if (len > 255 || size > room - at)
+    if (len > 255 || size > room - m->data)
         return 0;
-    qid_make(raw, entry_type(e->type), 0, e->ino);
+    qid_make(raw, entry_type(e->type), 0, qid_path(s, dev, e->ino));
     put_u64(raw + P9_QID_SIZE, (u64)e->next);
     raw[P9_QID_SIZE + 8] = e->type;
     put_u16(raw + P9_QID_SIZE + 9, (u16)len);
     memcpy(raw + P9_QID_SIZE + 11, e->name, len);
-    reply_data(m, at, raw, size);
+    reply_data(m, m->data, raw, size);
     return size;
 }
 
-/* From where the kernel stands, until the reply is full or the folder at its end. The kernel then stands behind what we
- * took: each read begins with a seek. */
-static int read_entries(struct message *m, int io, u32 room, u32 *total)
+/* From where the kernel stands, until the reply is full or the folder at its end, which is noted. Where the kernel then
+ * stands is behind what we took, if not somewhere else. */
+static int read_entries(struct server *s, struct message *m, struct fid *f, u32 room)
 {
     u8 buf[ENTRIES_SIZE] __attribute__((aligned(8)));
-    *total = 0;
+    i64 next = f->stands;
+    f->stands = -1;
     for (;;) {
-        long n = syscall(SYS_getdents64, io, buf, room - *total < sizeof(buf) ? (room - *total) | 511u : sizeof(buf));
-        if (n <= 0)
-            return n < 0 && !*total ? -errno : 0;
+        u32 left = room - m->data;
+        long n = syscall(SYS_getdents64, fid_io(f), buf, left < sizeof(buf) ? left | 511u : sizeof(buf));
+        if (n <= 0) {
+            f->end = n < 0 ? -1 : next;
+            return n < 0 && !m->data ? -errno : 0;
+        }
         for (long at = 0; at < n;) {
             const struct host_entry *e = (const struct host_entry *)(const void *)(buf + at);
-            u32 size = put_entry(m, *total, room, e);
+            u32 size = put_entry(s, m, f->place->dev, room, e);
             if (!size)
-                return *total ? 0 : -EINVAL;
-            *total += size;
+                return m->data ? 0 : -EINVAL;
+            m->data += size;
+            next = e->next;
             at += e->size;
         }
     }
 }
 
+/* A client that has had the last entry asks what is behind it, and most ask twice. */
+static int list_folder(struct server *s, struct message *m, struct fid *f, i64 offset, u32 count)
+{
+    if (offset && offset == f->end)
+        return 0;
+    if (!m->may_wait)
+        return -EAGAIN;
+    if (offset != f->stands && lseek(fid_io(f), (off_t)offset, SEEK_SET) < 0)
+        return -errno;
+    f->stands = offset;
+    return read_entries(s, m, f, server_room(s, m, count));
+}
+
 int op_readdir(struct server *s, struct message *m)
 {
-    u32 number = message_u32(m), total = 0;
+    u32 number = message_u32(m);
     u64 offset = message_u64(m);
     u32 count = message_u32(m);
     if (message_bad(m) || offset > INT64_MAX)
@@ -362,13 +401,11 @@ int op_readdir(struct server *s, struct message *m)
     int io = fid_attr(f) ? -1 : fid_io(f), status = io < 0 ? -EBADF : f->is_folder ? 0 : -ENOTDIR;
     if (!status && !f->place->barred) {
         pthread_mutex_lock(&f->lock);
-        status =
-            lseek(io, (off_t)offset, SEEK_SET) < 0 ? -errno : read_entries(m, io, server_room(s, m, count), &total);
+        status = list_folder(s, m, f, (i64)offset, count);
         pthread_mutex_unlock(&f->lock);
     }
     fid_put(&s->fids, f);
-    m->data = total;
-    reply_u32(m, total);
+    reply_u32(m, m->data);
     return status;
 }
 

@@ -127,6 +127,12 @@ static int host_chown(const struct folder *f, int fd, u32 uid, u32 gid)
     return status < 0 ? -errno : 0;
 }
 
+static bool is_owned(const struct owner *o, const struct owner_wish *wish, const struct stat *st)
+{
+    return id_of(wish->uid, o->uid, o->host_uid, o->model) == st->st_uid &&
+           id_of(wish->gid, o->gid, o->host_gid, o->model) == st->st_gid;
+}
+
 /* The host's umask is the user's affair, and not the guest's: the mode is set again where it was changed by it. */
 int owner_give(const struct folder *f, int fd, const struct owner_wish *wish, struct stat *st)
 {
@@ -140,12 +146,12 @@ int owner_give(const struct folder *f, int fd, const struct owner_wish *wish, st
         attr_make(raw, st);
         return attr_write(f, fd, raw);
     }
-    int status = 0;
-    if (f->owner.host_uid == 0) /* only root can give a file away */
-        status = host_chown(f, fd, wish->uid, wish->gid);
-    if (!status && kind != S_IFLNK && (st->st_mode & PERMISSION) != mode)
+    bool give = f->owner.host_uid == 0 && !is_owned(&f->owner, wish, st); /* only root can give a file away */
+    bool set = kind != S_IFLNK && (st->st_mode & PERMISSION) != mode;
+    int status = give ? host_chown(f, fd, wish->uid, wish->gid) : 0;
+    if (!status && set)
         status = host_chmod(f, fd, mode);
-    if (!status && fstat(fd, st) < 0)
+    if (!status && (give || set) && fstat(fd, st) < 0)
         status = -errno;
     return status ? status : owner_show(f, fd, true, st);
 }

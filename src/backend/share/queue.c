@@ -166,10 +166,9 @@ static void thread_idle(struct share *s)
 /* How long the brisk ones take tells whether the next may be done at once, with the machine lock: not before `needed`
  * in a row were short in a thread. One that then takes long shows that the host's disk has a part in it, and as many
  * more are needed the next time. */
-static void pace_learn(struct share *s, bool at_once, u64 ns)
+static void pace_learn(struct share *s, bool at_once, bool is_quick)
 {
     unsigned quick = atomic_load(&s->quick), needed = atomic_load(&s->needed);
-    bool is_quick = ns < QUICK_NS;
     if (is_quick && quick == QUICK_MANY)
         needed = NEEDED_MIN;
     if (!is_quick && at_once && needed < NEEDED_MAX)
@@ -178,18 +177,34 @@ static void pace_learn(struct share *s, bool at_once, u64 ns)
     atomic_store(&s->quick, !is_quick ? 0 : quick < QUICK_MANY ? quick + 1 : quick);
 }
 
+/* On a busy host a thread may lose its core at any moment for some milliseconds: that says nothing of the folder. */
+static bool was_quick(const struct host_thread_use *before, u64 begin)
+{
+    if (host_clock_ns() - begin < QUICK_NS)
+        return true;
+    struct host_thread_use now = host_thread_use();
+    return now.waits == before->waits && now.displaced != before->displaced;
+}
+
 static u32 handle_brisk(struct share *s, struct message *m, bool at_once)
 {
+    struct host_thread_use before = host_thread_use();
     u64 begin = host_clock_ns();
     m->may_wait = true;
     u32 written = server_handle(&s->server, m);
-    pace_learn(s, at_once, host_clock_ns() - begin);
+    pace_learn(s, at_once, was_quick(&before, begin));
     return written;
+}
+
+static bool is_trusted(const struct share *s)
+{
+    return atomic_load(&s->quick) >= atomic_load(&s->needed);
 }
 
 static u32 handle_in_thread(struct share *s, struct message *m)
 {
-    if (server_pace(m) == PACE_BRISK)
+    enum server_pace pace = server_pace(m);
+    if ((pace == PACE_BRISK || pace == PACE_EITHER) && !server_remote(&s->server, m))
         return handle_brisk(s, m, false);
     m->may_wait = true;
     return server_handle(&s->server, m);
@@ -199,12 +214,18 @@ static u32 handle_in_thread(struct share *s, struct message *m)
 static u32 handle_at_once(struct share *s, struct message *m)
 {
     enum server_pace pace = server_pace(m);
-    if (s->server.folder.remote || pace == PACE_SLOW)
+    u32 written = 0;
+    if (pace == PACE_SLOW || server_remote(&s->server, m))
         return 0;
-    if (pace == PACE_BRISK)
-        return atomic_load(&s->quick) >= atomic_load(&s->needed) ? handle_brisk(s, m, true) : 0;
-    m->may_wait = false;
-    return server_handle(&s->server, m);
+    if (pace != PACE_BRISK) {
+        m->may_wait = false;
+        written = server_handle(&s->server, m);
+    }
+    if (!written && pace != PACE_KNOWN && is_trusted(s)) {
+        message_again(m);
+        written = handle_brisk(s, m, true);
+    }
+    return written;
 }
 
 static void *thread_run(void *arg)

@@ -20,14 +20,14 @@ static const struct {
 } ops[P9_TYPES] = {
     [P9_TVERSION] = {op_version, false, PACE_SLOW}, /* closes all files */
     [P9_TATTACH] = {op_attach, false, PACE_BRISK},
-    [P9_TWALK] = {op_walk, false, PACE_KNOWN},
-    [P9_TCLUNK] = {op_clunk, false, PACE_KNOWN},
+    [P9_TWALK] = {op_walk, false, PACE_EITHER},
+    [P9_TCLUNK] = {op_clunk, false, PACE_EITHER},
     [P9_TREMOVE] = {op_remove, false, PACE_BRISK}, /* says no itself: the fid goes in any case */
     [P9_TLOPEN] = {op_lopen, false, PACE_BRISK},   /* and here it depends on the flags */
     [P9_TLCREATE] = {op_lcreate, true, PACE_BRISK},
     [P9_TREAD] = {op_read, false, PACE_KNOWN},
     [P9_TWRITE] = {op_write, true, PACE_BRISK},
-    [P9_TREADDIR] = {op_readdir, false, PACE_BRISK},
+    [P9_TREADDIR] = {op_readdir, false, PACE_EITHER},
     [P9_TFSYNC] = {op_fsync, false, PACE_SLOW},
     [P9_TLOCK] = {op_lock, false, PACE_KNOWN},
     [P9_TGETLOCK] = {op_getlock, false, PACE_KNOWN},
@@ -39,10 +39,10 @@ static const struct {
     [P9_TRENAMEAT] = {op_renameat, true, PACE_BRISK},
     [P9_TUNLINKAT] = {op_unlinkat, true, PACE_BRISK},
     [P9_TREADLINK] = {op_readlink, false, PACE_BRISK},
-    [P9_TGETATTR] = {op_getattr, false, PACE_KNOWN},
+    [P9_TGETATTR] = {op_getattr, false, PACE_EITHER},
     [P9_TSETATTR] = {op_setattr, true, PACE_BRISK},
     [P9_TSTATFS] = {op_statfs, false, PACE_BRISK},
-    [P9_TXATTRWALK] = {op_xattrwalk, false, PACE_KNOWN},
+    [P9_TXATTRWALK] = {op_xattrwalk, false, PACE_EITHER},
     [P9_TXATTRCREATE] = {op_xattrcreate, true, PACE_KNOWN},
 };
 
@@ -51,6 +51,16 @@ enum server_pace server_pace(const struct message *m)
     if (m->type >= P9_TYPES || !ops[m->type].act)
         return PACE_KNOWN;
     return m->type == P9_TWRITE && m->r->out_len > BRISK_WRITE ? PACE_SLOW : ops[m->type].pace;
+}
+
+/* By the fid that stands first in it, as one does in all messages about files. */
+bool server_remote(struct server *s, const struct message *m)
+{
+    struct fid *f = m->head_len < 4 ? NULL : fid_get(&s->fids, get_u32(m->head));
+    bool remote = f ? f->place->remote : s->folder.remote;
+    if (f)
+        fid_put(&s->fids, f);
+    return remote;
 }
 
 int server_init(struct server *s, const struct folder *folder, unsigned limit)
@@ -138,12 +148,12 @@ void qid_make(u8 raw[P9_QID_SIZE], u8 type, u32 version, u64 path)
 /* Linux's client adds 2 and shows the sum as the number of the inode: so it is the host's, and what a program has noted
  * of a file there (git's index) holds here. Files of other file systems below the folder have numbers of their own:
  * those are spread over the upper half, where two meet with a chance of one in 2^63. */
-static u64 qid_path(const struct server *s, const struct stat *st)
+u64 qid_path(const struct server *s, u64 dev, u64 ino)
 {
-    u64 z = st->st_ino;
-    if (st->st_dev == s->folder.dev && !(z >> 63))
+    u64 z = ino;
+    if (dev == s->folder.dev && !(z >> 63))
         return z - 2;
-    z += st->st_dev * 0x9e3779b97f4a7c15u;
+    z += dev * 0x9e3779b97f4a7c15u;
     z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
     z = (z ^ z >> 27) * 0x94d049bb133111ebu;
     return ((z ^ z >> 31) | BIT64(63)) - 2;
@@ -160,7 +170,7 @@ void reply_qid(struct message *m, const struct server *s, const struct stat *st)
 {
     u8 raw[P9_QID_SIZE];
     u8 type = S_ISDIR(st->st_mode) ? P9_QTDIR : S_ISLNK(st->st_mode) ? P9_QTSYMLINK : P9_QTFILE;
-    qid_make(raw, type, qid_version(st), qid_path(s, st));
+    qid_make(raw, type, qid_version(st), qid_path(s, st->st_dev, st->st_ino));
     reply_bytes(m, raw, sizeof(raw));
 }
 

@@ -26,11 +26,14 @@ void server_reset(struct server *s);
 
 /* How long a message may take. */
 enum server_pace {
-    PACE_KNOWN, /* without m->may_wait it ends at once or says that it cannot */
-    PACE_BRISK, /* microseconds while the host's memory has what it needs, and nobody knows whether it has */
+    PACE_KNOWN,  /* without m->may_wait it ends at once or says that it cannot, and then it is slow */
+    PACE_EITHER, /* or says that it cannot, and then it is brisk */
+    PACE_BRISK,  /* microseconds while the host's memory has what it needs, and nobody knows whether it has */
     PACE_SLOW,
 };
 enum server_pace server_pace(const struct message *m);
+/* It is about a place on a file system of the network or of a program: how long that takes is nobody's promise. */
+bool server_remote(struct server *s, const struct message *m);
 
 /* Carries a message out and writes the reply, whose length it returns; 0 if that may wait for the host's disk, and
  * m->may_wait says that it must not. Tflush is not for the server. */
@@ -59,6 +62,8 @@ void hold_put(struct server *s, struct hold *h);
 /* The 13 bytes by which a client tells files apart. */
 void reply_qid(struct message *m, const struct server *s, const struct stat *st);
 void qid_make(u8 raw[P9_QID_SIZE], u8 type, u32 version, u64 path);
+/* Its path, for a file of that device and number. */
+u64 qid_path(const struct server *s, u64 dev, u64 ino);
 
 /* The entry `name` of a folder, or what is at a path that folder_locate made, as a place with one user; `st` is what
  * the guest is shown. NULL with *status. */
