@@ -15,6 +15,7 @@
 
 #define FILE_MAX MiB(16)
 #define KEYS_MAX MiB(1)
+#define SECRET   "PRIVATE KEY" /* in the first line of one, whatever made it */
 
 /* Files of the volume, and words that user data is made of where there is none. */
 enum { META, NETWORK, USER, VENDOR, KINDS, KEY = KINDS, PASSWORD, WORDS };
@@ -120,7 +121,7 @@ static int put_keys(const char *who, const char *path, FILE *f, struct error *er
     if (status)
         return error_set(err, status, "%s: %s: %s", who, path, why.text);
     const char *at = (const char *)data, *end = at + size;
-    bool any = false, secret = memmem(data, size, "PRIVATE KEY", 11);
+    bool any = false, secret = memmem(data, size, SECRET, strlen(SECRET));
     if (fputs("ssh_authorized_keys:\n", f) == EOF)
         status = -ENOMEM;
     while (at < end && !status && !secret) {
