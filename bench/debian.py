@@ -1,11 +1,13 @@
 #!/usr/bin/python3
-"""Debian from an image, in ring3 and in QEMU's TCG: seconds to the login, and what it does with a disk (bench/disk.c).
+"""Debian from an image, in ring3 and in QEMU's TCG: seconds to the login, apt with an archive of the host's loopback, and what it does
+with a disk (bench/disk.c).
 
     debian.py BUILD [--rounds N] [--count N] [--no-tcg]
 
 The image is the one of the system tests (tests/system/debian.py makes it). Each start has a disk of its own over it, and a second, raw
-one for the disk rows. Both emulators get the same kernel, initial file system and command line; times are the host's, taken when lines
-arrive. They take turns; the table has medians.
+one for the disk rows. The archive (tests/system/archive.py) has one package and lists a tenth as many as Debian's. Both emulators get
+the same kernel, initial file system and command line; times are the host's, taken when lines arrive. They take turns; the table has
+medians.
 """
 import argparse
 import os
@@ -19,7 +21,9 @@ import time
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LIMIT = 300  # seconds for anything
-ROWS = ['login', 'fill', 'sequential-write', 'sequential-read', 'random-write', 'random-read', 'create', 'delete', 'power off']
+OTHERS = 6000  # packages that the archive only lists
+APT = {'apt update': 'apt-get -q update', 'apt install': 'apt-get -qy install ring3-sample < /dev/null'}
+ROWS = ['login', *APT, 'fill', 'sequential-write', 'sequential-read', 'random-write', 'random-read', 'create', 'delete', 'power off']
 MEMORY = 1024
 
 
@@ -66,7 +70,8 @@ def ring3(build, work, base, boot):
 def tcg(build, work, base, boot):
     return ['qemu-system-x86_64', '-accel', 'tcg', '-cpu', 'max', '-m', str(MEMORY), '-nographic', '-no-reboot',
             '-drive', f'file={work}/first,if=virtio,format=qcow2', '-drive', f'file={boot["second"]},if=virtio,format=raw',
-            '-device', 'virtio-rng-pci', '-kernel', boot['vmlinuz'], '-initrd', boot['initrd.img'], '-append', boot['cmdline']]
+            '-device', 'virtio-rng-pci', '-nic', 'user,model=virtio-net-pci', '-kernel', boot['vmlinuz'], '-initrd', boot['initrd.img'],
+            '-append', boot['cmdline']]
 
 
 class Guest:
@@ -96,12 +101,21 @@ class Guest:
         self.process.stdin.flush()
 
 
-def measure(command, count):
+def use_apt(guest, seconds, source):
+    guest.type(f'{source}; until ip route | grep -q default; do sleep 0.1; done')
+    for row, command in APT.items():
+        guest.type(f'sync; printf "BEGINS %s\\n" "{row}"; {command} && printf "ENDS %s\\n" "{row}"')
+        begin = guest.wait(f'BEGINS {row}\r\n'.encode())
+        seconds[row] = guest.wait(f'ENDS {row}\r\n'.encode()) - begin
+
+
+def measure(command, count, source):
     guest, seconds = Guest(command), {}
     seconds['login'] = guest.wait(b'login: ') - guest.begin
     guest.wait(b'# ')
+    use_apt(guest, seconds, source)
     guest.type(f'mkdir -p /run/disk; mount /dev/vdb /run/disk && sync && sleep 3 && /run/disk/disk /run/disk {count}')
-    for row in ROWS[1:-1]:
+    for row in ROWS[len(seconds):-1]:
         begin = guest.wait(f'BEGINS {row}\r\n'.encode())
         seconds[row] = guest.wait(f'ENDS {row}\r\n'.encode()) - begin
     begin = time.monotonic()
@@ -118,6 +132,7 @@ def main():
     build = os.path.abspath(options.build)
     sys.argv[1:] = [build]
     sys.path.insert(0, f'{TOP}/tests/system')
+    import archive
     from debian import need_debian  # reads the build directory from the arguments
     base = need_debian()
     contenders = {'ring3': ring3}
@@ -126,10 +141,13 @@ def main():
     samples = {name: [] for name in contenders}
     with tempfile.TemporaryDirectory() as work:
         boot = prepare(build, work, base)
+        os.mkdir(f'{work}/archive')
+        archive.make(f'{work}/archive', OTHERS)
+        source = archive.use(archive.serve(f'{work}/archive'))
         for _ in range(options.rounds):
             for name, command in contenders.items():
                 fresh_disks(work, base, boot)
-                samples[name].append(measure(command(build, work, base, boot), options.count))
+                samples[name].append(measure(command(build, work, base, boot), options.count, source))
                 print(f'{name}: ' + ', '.join(f'{row} {s:.2f}' for row, s in samples[name][-1].items()), flush=True)
     print(f'\n| row | {" | ".join(f"{name}, s" for name in contenders)} |{" ring3 / TCG |" if "TCG" in contenders else ""}')
     print(f'| --- |{" ---: |" * (len(contenders) + ("TCG" in contenders))}')

@@ -58,9 +58,11 @@ static const char customize[] =
     "evdev serio_raw i2c_piix4 efi_pstore aesni_intel ghash_clmulni_intel sha1_ssse3 sha256_ssse3 sha512_ssse3 "
     "crct10dif_pclmul crc32_pclmul; do echo blacklist $m; done >> $r/etc/modprobe.d/virtual-machine.conf\n"
     "ln -sf /dev/null $r/etc/systemd/system/modprobe@.service\n"
+    "d=$r/etc/systemd/system-generators; mkdir -p $d\n"
+    "for g in gpt-auto hibernate-resume veritysetup integritysetup; do ln -sf /dev/null $d/systemd-$g-generator; done\n"
     "chroot $r systemctl -q enable systemd-networkd systemd-resolved\n"
-    "chroot $r systemctl -q disable getty@tty1 systemd-networkd-wait-online apt-daily.timer apt-daily-upgrade.timer "
-    "e2scrub_all.timer e2scrub_reap\n"
+    "chroot $r systemctl -q disable getty@tty1 systemd-networkd-wait-online systemd-network-generator systemd-pstore "
+    "apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer e2scrub_reap\n"
     /* Where the system itself gets packages from. */
     "{ echo deb http://deb.debian.org/debian $suite main; case $suite in sid|unstable|experimental) ;; *)\n"
     "echo deb http://deb.debian.org/debian $suite-updates main\n"

@@ -7,7 +7,7 @@
 #include <stdbool.h>
 
 /* Goes up when an archive of the version before is not what this one would make. */
-#define RECIPE_VERSION 1
+#define RECIPE_VERSION 2
 #define RECIPE_MAX     8192
 
 extern const char recipe_packages[]; /* with commas between them */

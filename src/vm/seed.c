@@ -14,32 +14,45 @@
 #include "volume/seed.h"
 
 #define FILE_MAX MiB(16)
+#define KEYS_MAX MiB(1)
+#define SECRET   "PRIVATE KEY" /* in the first line of one, whatever made it */
 
-enum { META, NETWORK, USER, VENDOR, KINDS };
+/* Files of the volume, and words that user data is made of where there is none. */
+enum { META, NETWORK, USER, VENDOR, KINDS, KEY = KINDS, PASSWORD, WORDS };
 
-/* In the order of their names, as on the volume. */
-static const char *const kinds[KINDS] = {"meta-data", "network-config", "user-data", "vendor-data"};
+/* The files in the order of their names, as on the volume. */
+static const char *const words[WORDS] = {"meta-data",   "network-config", "user-data",
+                                         "vendor-data", "ssh-key",        "password"};
 
 struct seed {
-    char *text; /* what the paths point into */
-    const char *path[KINDS];
+    char *text; /* what the values point into */
+    const char *value[WORDS];
     u8 *data[KINDS];
     u64 size[KINDS];
 };
 
+/* WORDS if it is none. */
+static size_t find_word(const char *text)
+{
+    size_t i = 0;
+    for (; i < WORDS; i++) {
+        size_t length = strlen(words[i]);
+        if (strncmp(text, words[i], length) == 0 && text[length] == '=')
+            break;
+    }
+    return i;
+}
+
 static int take_word(const char *who, struct seed *s, const char *word, struct error *err)
 {
-    for (size_t i = 0; i < KINDS; i++) {
-        size_t length = strlen(kinds[i]);
-        if (strncmp(word, kinds[i], length) != 0 || word[length] != '=')
-            continue;
-        s->path[i] = word + length + 1;
-        return *s->path[i] ? 0 : error_set(err, -EINVAL, "%s: %s the path is empty", who, word);
-    }
-    return error_set(err, -EINVAL,
-                     "%s: %s: give USER-DATA, and behind commas meta-data=, network-config= or vendor-data= with a "
-                     "path; a comma inside a path is written twice",
-                     who, word);
+    size_t i = find_word(word);
+    if (i == WORDS)
+        return error_set(err, -EINVAL,
+                         "%s: %s: give USER-DATA, and behind commas meta-data=, network-config= or vendor-data= with a "
+                         "path; a comma inside a path is written twice",
+                         who, word);
+    s->value[i] = word + strlen(words[i]) + 1;
+    return *s->value[i] ? 0 : error_set(err, -EINVAL, "%s: %s needs a value", who, word);
 }
 
 static int parse(const char *who, const char *spec, struct seed *s, struct error *err)
@@ -50,13 +63,22 @@ static int parse(const char *who, const char *spec, struct seed *s, struct error
     char *rest = words_cut(s->text);
     if (!*s->text)
         return error_set(err, -EINVAL, "%s: the path is empty; give the path of a file of user data", who);
-    s->path[USER] = s->text;
     int status = 0;
+    if (find_word(s->text) == WORDS)
+        s->value[USER] = s->text;
+    else
+        status = take_word(who, s, s->text, err);
     while (rest && !status) {
         char *word = rest;
         rest = words_cut(word);
         status = take_word(who, s, word, err);
     }
+    if (!status && s->value[USER] && (s->value[KEY] || s->value[PASSWORD]))
+        return error_set(err, -EINVAL,
+                         "%s: user data has its own words for keys and passwords: give it or %s=, not both", who,
+                         words[s->value[KEY] ? KEY : PASSWORD]);
+    if (!status && !s->value[USER] && !s->value[KEY] && !s->value[PASSWORD])
+        return error_set(err, -EINVAL, "%s: give USER-DATA, ssh-key= or password=", who);
     return status;
 }
 
@@ -74,6 +96,80 @@ int vm_seed_check(const char *who, const char *spec, struct error *err)
     release(&s);
     return status;
 }
+
+/* --- user data that is made ------------------------------------------------------------------------------------- */
+
+/* A YAML string. Control characters, which it would need other ways for, are in no key and no password. */
+static int put_string(FILE *f, const char *text, size_t length)
+{
+    for (size_t i = 0; i < length; i++)
+        if ((u8)text[i] < ' ' || text[i] == 0x7f)
+            return -EINVAL;
+    bool good = fputc('"', f) != EOF;
+    for (size_t i = 0; i < length && good; i++)
+        good = ((text[i] != '"' && text[i] != '\\') || fputc('\\', f) != EOF) && fputc(text[i], f) != EOF;
+    return good && fputs("\"\n", f) != EOF ? 0 : -ENOMEM;
+}
+
+/* Each line of the file is a key, as in authorized_keys. */
+static int put_keys(const char *who, const char *path, FILE *f, struct error *err)
+{
+    u8 *data;
+    u64 size;
+    struct error why;
+    int status = host_file_read(path, KEYS_MAX, &data, &size, &why);
+    if (status)
+        return error_set(err, status, "%s: %s: %s", who, path, why.text);
+    const char *at = (const char *)data, *end = at + size;
+    bool any = false, secret = memmem(data, size, SECRET, strlen(SECRET));
+    if (fputs("ssh_authorized_keys:\n", f) == EOF)
+        status = -ENOMEM;
+    while (at < end && !status && !secret) {
+        const char *stop = memchr(at, '\n', (size_t)(end - at));
+        size_t length = (size_t)((stop ? stop : end) - at);
+        if (length && *at != '#') {
+            any = true;
+            status = fputs("  - ", f) == EOF ? -ENOMEM : put_string(f, at, length);
+        }
+        at = stop ? stop + 1 : end;
+    }
+    free(data);
+    if (secret)
+        return error_set(err, -EINVAL, "%s: %s: is a private key; give the public one, mostly %s.pub", who, path, path);
+    if (status == -EINVAL || (!status && !any))
+        return error_set(err, -EINVAL, "%s: %s: has no public key in it", who, path);
+    return status ? error_set(err, status, "%s: out of memory", who) : 0;
+}
+
+static int put_password(const char *who, const char *password, FILE *f, struct error *err)
+{
+    int status = fputs("password: ", f) == EOF ? -ENOMEM : put_string(f, password, strlen(password));
+    if (status == -EINVAL)
+        return error_set(err, status, "%s: a password has no control characters", who);
+    if (status || fputs("chpasswd: {expire: false}\n", f) == EOF)
+        return error_set(err, -ENOMEM, "%s: out of memory", who);
+    return 0;
+}
+
+/* For the user that the distribution has for this: debian, ubuntu, fedora. */
+static int make_user(const char *who, struct seed *s, struct error *err)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *f = open_memstream(&text, &size);
+    int status = f && fputs("#cloud-config\n", f) != EOF ? 0 : error_set(err, -ENOMEM, "%s: out of memory", who);
+    if (!status && s->value[KEY])
+        status = put_keys(who, s->value[KEY], f, err);
+    if (!status && s->value[PASSWORD])
+        status = put_password(who, s->value[PASSWORD], f, err);
+    if (f && fclose(f) && !status)
+        status = error_set(err, -ENOMEM, "%s: out of memory", who);
+    s->data[USER] = (u8 *)text;
+    s->size[USER] = size;
+    return status;
+}
+
+/* --- the volume ------------------------------------------------------------------------------------------------- */
 
 /* Other data is another instance, for which cloud-init does its work anew. */
 static int make_meta(struct seed *s)
@@ -95,10 +191,14 @@ static int read_files(const char *who, struct seed *s, struct error *err)
 {
     struct error why;
     for (size_t i = 0; i < KINDS; i++) {
-        int status = s->path[i] ? host_file_read(s->path[i], FILE_MAX, &s->data[i], &s->size[i], &why) : 0;
+        const char *path = s->value[i];
+        int status = path ? host_file_read(path, FILE_MAX, &s->data[i], &s->size[i], &why) : 0;
         if (status)
-            return error_set(err, status, "%s: %s: %s", who, s->path[i], why.text);
+            return error_set(err, status, "%s: %s: %s", who, path, why.text);
     }
+    int status = s->value[USER] ? 0 : make_user(who, s, err);
+    if (status)
+        return status;
     if (!s->data[META] && make_meta(s))
         return error_set(err, -ENOMEM, "%s: out of memory", who);
     return 0;
@@ -149,7 +249,7 @@ int vm_open_seed(struct vm *vm, struct error *err)
         status = read_files(who, &s, err);
     for (size_t i = 0; i < KINDS && !status; i++)
         if (s.data[i])
-            files[count++] = (struct seed_file){kinds[i], s.data[i], s.size[i]};
+            files[count++] = (struct seed_file){words[i], s.data[i], s.size[i]};
     if (!status) {
         look_at_user_data(vm, who, &s);
         u8 *image = seed_build(files, count, &size);

@@ -7,6 +7,7 @@
 
 #include "volume/entry.h"
 #include "volume/ext4.h"
+#include "volume/other.h"
 #include "volume/partition.h"
 #include "volume/version.h"
 
@@ -25,11 +26,21 @@ struct search {
     struct partition partition[PARTITION_MAX];
     struct system system[SYSTEMS_MAX];
     unsigned systems;
-    int status; /* the last file system that could not be read */
+    int status;      /* the last file system that could not be read */
+    char other[100]; /* the names of those that are none of ours */
     struct entry entry;
 };
 
 /* --- file systems ----------------------------------------------------------------------------------------------- */
+
+/* Each name once. What has no room is not named. */
+static void note_other(struct search *s, const struct volume *v)
+{
+    const char *name = other_find(v);
+    size_t length = strlen(s->other);
+    if (name && !strstr(s->other, name) && length + strlen(name) + 3 <= sizeof(s->other))
+        (void)snprintf(s->other + length, sizeof(s->other) - length, "%s%s", length ? ", " : "", name);
+}
 
 static void look_at(struct search *s, const struct volume *v, const char *partuuid)
 {
@@ -37,7 +48,9 @@ static void look_at(struct search *s, const struct volume *v, const char *partuu
     if (s->systems == SYSTEMS_MAX)
         return;
     int status = ext4_open(v, &found->fs);
-    if (status && status != -ENODEV)
+    if (status == -ENODEV)
+        note_other(s, v);
+    else if (status)
         s->status = status;
     if (status)
         return;
@@ -270,6 +283,17 @@ static int load(const struct ext4 *fs, const struct entry *e, struct volume_kern
     return 0;
 }
 
+static int nothing_found(const struct search *s, struct error *err)
+{
+    const char *before = s->other[0] ? " (not read: " : "", *after = s->other[0] ? ")" : "";
+    if (s->systems)
+        return error_set(err, -ENOENT, "no kernel in /boot of its file systems%s%s%s", before, s->other, after);
+    if (s->status)
+        return error_set(err, s->status, "its file system cannot be read: %s", strerror(-s->status));
+    return error_set(err, -ENOENT, "no ext2, ext3 or ext4 file system to find a kernel in%s%s%s", before, s->other,
+                     after);
+}
+
 static int find(struct search *s, const struct volume *disk, struct volume_kernel *out, struct error *err)
 {
     find_systems(s, disk);
@@ -281,11 +305,7 @@ static int find(struct search *s, const struct volume *disk, struct volume_kerne
             return error_set(err, -E2BIG, "the command line of its kernel is too long");
         return load(&kernel->fs, &s->entry, out, err);
     }
-    if (s->systems)
-        return error_set(err, -ENOENT, "no kernel in /boot of its file systems");
-    if (s->status)
-        return error_set(err, s->status, "its file system cannot be read: %s", strerror(-s->status));
-    return error_set(err, -ENOENT, "no ext2, ext3 or ext4 file system to find a kernel in");
+    return nothing_found(s, err);
 }
 
 int volume_find_kernel(const struct volume *disk, struct volume_kernel *out, struct error *err)

@@ -13,11 +13,30 @@ import subprocess
 import tempfile
 import time
 
+import archive
 from debian import ENVIRONMENT, NAME, call, need_debian
 from harness import RING3, Running, check, finish, run_command
 
 SECONDS = 120  # to the prompt; a host with two cores may be busy
 PROMPT = f'root@{NAME}:~# '
+
+
+KEYS = 'ssh-ed25519 AAAAone one@host\n# none\n\nssh-rsa AAAAtwo "two" \\\\host\n'
+USER_DATA = '''#cloud-config
+ssh_authorized_keys:
+  - "ssh-ed25519 AAAAone one@host"
+  - "ssh-rsa AAAAtwo \\"two\\" \\\\\\\\host"
+password: "a, \\"b\\""
+chpasswd: {expire: false}
+'''
+
+
+def seed(work):
+    """What --cloud-init takes: keys, a password with all that has to be quoted, and a file."""
+    for name, text in ('keys', KEYS), ('vendor', '#cloud-config\n# of-the-vendor\n'):
+        with open(f'{work}/{name}', 'w', encoding='ascii') as f:
+            f.write(text)
+    return f'ssh-key={work}/keys,password=a,, "b",vendor-data={work}/vendor'
 
 
 class Image(Running):
@@ -37,19 +56,24 @@ class Image(Running):
         self.output = ''
         self.type(f'{line}; echo "[$?]"\n')
         end = time.monotonic() + seconds
-        while not re.search(r'^\[\d+\]', self.output.replace('\r', ''), re.M) and time.monotonic() < end:
+        while not re.search(r'^\[\d+\]', self.plain(), re.M) and time.monotonic() < end:
             self.expect('no such text', 0.3)
+        return self.plain()
+
+    def plain(self):
+        """Without what is there for terminals: the shell puts some before the output of each command."""
         return re.sub(r'\x1b\[\??[0-9;]*[a-zA-Z]', '', self.output).replace('\r', '')
 
 
-def boots(seed):
-    machine = Image('--cloud-init', seed)
+def boots(work):
+    machine = Image('--cloud-init', seed(work))
     took = machine.expect('login: ', SECONDS)
     if check('a login on the console', took is not None, machine.output[-2000:]):
         print(f'     after {took:.1f} s')
     check('root has a prompt', machine.expect('~# ', 60) is not None, machine.output[-500:])
     if machine.process.poll() is None:
         inside(machine)
+        installs(machine, work)
         refused()
         machine.type('poweroff\n')
     try:
@@ -66,8 +90,26 @@ def inside(machine):
     check('networkd and resolved are there', machine.ask('systemctl is-active systemd-networkd systemd-resolved').count('\nactive') == 2,
           machine.output)
     check('the modules for shared folders are there', '[0]' in machine.ask('modprobe 9pnet_virtio && modprobe 9p'), machine.output)
-    check('the volume of cloud-init can be mounted', '#cloud-config' in machine.ask('mkdir -p /run/seed; mount LABEL=CIDATA /run/seed; cat /run/seed/user-data'),
-          machine.output)
+    check('the volume of cloud-init can be mounted', '[0]' in machine.ask('mkdir -p /run/seed; mount LABEL=CIDATA /run/seed'), machine.output)
+    check('a file is on it', 'of-the-vendor' in machine.ask('cat /run/seed/vendor-data'), machine.output)
+    user = machine.ask('cat /run/seed/user-data')
+    check('and user data with keys and a password', USER_DATA in user, user)
+
+
+def installs(machine, work):
+    """A package through the network, as a user has it: there, run, and gone without a trace."""
+    os.mkdir(f'{work}/archive')
+    archive.make(f'{work}/archive')
+    machine.ask(archive.use(archive.serve(f'{work}/archive')))
+    machine.ask('until ip route | grep -q default; do sleep 0.2; done')
+    begin = time.monotonic()
+    check('apt-get update', '[0]' in machine.ask('apt-get -q update', 120), machine.output)
+    check('apt-get install', '[0]' in machine.ask(f'apt-get -qy install {archive.PACKAGE} < /dev/null', 120), machine.output)
+    print(f'     both took {time.monotonic() - begin:.1f} s')
+    check('what it installed runs', 'a sample says configure\n' in machine.ask(archive.PACKAGE), machine.output)
+    check('apt-get purge', '[0]' in machine.ask(f'apt-get -qy purge {archive.PACKAGE} < /dev/null', 120), machine.output)
+    left = f'ls -d /etc/{archive.PACKAGE}.conf /usr/share/{archive.PACKAGE} /var/lib/{archive.PACKAGE}'
+    check('and leaves nothing', machine.ask(left).count('No such file') == 3, machine.output)
 
 
 def refused():
@@ -164,9 +206,7 @@ def main():
     interrupted()
     with tempfile.TemporaryDirectory() as work:
         imports(work)
-        with open(f'{work}/user-data', 'w', encoding='ascii') as f:
-            f.write('#cloud-config\n')
-        boots(f'{work}/user-data')
+        boots(work)
     finish()
 
 

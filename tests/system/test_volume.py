@@ -222,6 +222,28 @@ def disks(work):
         check(name, out.splitlines() == wanted, out)
 
 
+# Where the marks of what is not read stand; what the worker says.
+OTHERS = [(0, b'XFSB', 'XFS'), (0x10040, b'_BHRfS_M', 'Btrfs'), (0x52, b'FAT32   ', 'FAT'), (0x200, b'LABELONE', 'LVM')]
+
+
+def others(work):
+    """Alone, and in a partition beside one that is read."""
+    path, empty, disk = f'{work}/other.img', f'{work}/empty.img', f'{work}/disk.img'
+    with open(empty, 'wb') as f:
+        f.truncate(8 << 20)
+    mke2fs('empty', '-t', 'ext4', empty)
+    for offset, mark, name in OTHERS:
+        with open(path, 'wb') as f:
+            f.truncate(1 << 20)
+            f.seek(offset)
+            f.write(mark)
+        _, out = worker(path, 'kernel')
+        check(f'{name} is named', out.strip() == f'no ext2, ext3 or ext4 file system to find a kernel in (not read: {name})', out)
+        partitioned(disk, [path, empty, path], True)
+        _, out = worker(disk, 'kernel')
+        check(f'{name} beside ext4', out.strip() == f'no kernel in /boot of its file systems (not read: {name})', out)
+
+
 def iso_files(image, descriptor, read_name):
     """The files in the root of an ISO 9660 volume: name to contents."""
     root = descriptor * 2048 + 156
@@ -276,6 +298,7 @@ def main():
         make_files(f'{work}/files', random.Random(seed_number))
         shapes(work, f'{work}/files')
         disks(work)
+        others(work)
         seed(work, random.Random(seed_number))
     finish()
 

@@ -1,6 +1,7 @@
 /*
  * MSRs, CPUID and control registers: what is refused, what is kept, and that they agree with each other.
  */
+#include <cpuid.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -251,6 +252,20 @@ static void test_control(void **state)
     box_destroy(&b);
 }
 
+/* ADX and SHA are there if the host has them; AVX2 is there. */
+static void test_features_of_host(void **state)
+{
+    struct box b;
+    u32 r[4], host[4] = {0};
+    box_create(&b, "x86-64-v3", 0, 1, 1000000000);
+    cpuid(b.cpu, 7, 0, r);
+    __cpuid_count(7, 0, host[0], host[1], host[2], host[3]);
+    u32 mask = bit_ADX | bit_SHA;
+    assert_int_equal(r[1] & mask, host[1] & mask);
+    assert_int_equal(r[1] & bit_AVX2, bit_AVX2);
+    box_destroy(&b);
+}
+
 static void test_models(void **state)
 {
     unsigned count = 0;
@@ -269,9 +284,9 @@ static void test_models(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_msr_values), cmocka_unit_test(test_msr_absent),  cmocka_unit_test(test_tsc),
-        cmocka_unit_test(test_cpuid),      cmocka_unit_test(test_cpuid_state), cmocka_unit_test(test_control),
-        cmocka_unit_test(test_models),
+        cmocka_unit_test(test_msr_values), cmocka_unit_test(test_msr_absent),       cmocka_unit_test(test_tsc),
+        cmocka_unit_test(test_cpuid),      cmocka_unit_test(test_cpuid_state),      cmocka_unit_test(test_control),
+        cmocka_unit_test(test_models),     cmocka_unit_test(test_features_of_host),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

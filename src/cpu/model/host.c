@@ -12,18 +12,10 @@ static const u8 own[] = {
     FEAT_INVPCID, FEAT_SMAP,    FEAT_UMIP, FEAT_RDPID,   FEAT_LAHF64, FEAT_BASE,
 };
 
-static bool listed(const u8 *list, unsigned feature)
-{
-    for (; *list != FEAT_BASE; list++)
-        if (*list == feature)
-            return true;
-    return false;
-}
-
 static void host_features(struct isa_features *f)
 {
     for (unsigned n = 0; n < cpuid_bit_count; n++)
-        if (!listed(unknown, cpuid_bits[n].feature) && model_host_has(&cpuid_bits[n]))
+        if (!model_listed(unknown, cpuid_bits[n].feature) && model_host_has(&cpuid_bits[n]))
             isa_set(f, cpuid_bits[n].feature);
     model_set(f, own);
 }

@@ -88,6 +88,14 @@ void model_set(struct isa_features *f, const u8 *list)
         isa_set(f, *list);
 }
 
+bool model_listed(const u8 *list, unsigned feature)
+{
+    for (; *list != FEAT_BASE; list++)
+        if (*list == feature)
+            return true;
+    return false;
+}
+
 bool model_host_has(const struct cpuid_bit *b)
 {
     u32 regs[4];

@@ -22,6 +22,8 @@ extern const unsigned cpuid_bit_count;
 
 /* Adds each of the list, which ends with FEAT_BASE. */
 void model_set(struct isa_features *f, const u8 *list);
+/* Whether such a list has it. */
+bool model_listed(const u8 *list, unsigned feature);
 /* What the host processor says. */
 bool model_host_has(const struct cpuid_bit *b);
 
