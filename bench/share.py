@@ -63,6 +63,7 @@ def checkout(folder):
         os.makedirs(place, exist_ok=True)
         with open(f'{place}/file{n}.c', 'w', encoding='ascii') as f:
             f.write(f'int f{n}(void) {{ return {n}; }}\n' * 20)
+    time.sleep(1.1)  # git reads files again that are as new as its index
     for words in (['init', '-q'], ['add', '-A'], ['-c', 'user.name=b', '-c', 'user.email=b@b', 'commit', '-qm', 'x'], ['status']):
         subprocess.run(['git', *words], cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
@@ -128,7 +129,6 @@ def main():
         with open(f'{folder}/loop.py', 'w', encoding='ascii') as f:
             f.write(LOOP)
         loop = f'python3 {folder}/loop.py {RUNS} {work}'
-        time.sleep(2)  # an index that is as old as its files is read with more care
         memory = f'mkdir /run/work && cp -a . /run/repo && cd /run/repo && git status >/dev/null && sleep 2 && git status >/dev/null && ' \
                  f'exec python3 {folder}/loop.py {RUNS} /run/work guest'
         columns = {'host': run(['sh', '-c', f'{loop} host'], f'{folder}/repo'), 'ring3': run(ring3(build, work, f'{loop} guest'), f'{folder}/repo'),
