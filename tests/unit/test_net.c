@@ -399,18 +399,18 @@ static void test_switch(void **state)
         assert_int_equal(st.st_mode & 0777, 0600);
         port_send(port[0], 0xff, 10, 1); /* to all but the sender */
         for (unsigned n = 1; n < PORTS; n++)
-            assert_int_equal(port_take(port[n], 2000), 1);
+            assert_int_equal(port_take(port[n], 20000), 1);
         port_send(port[1], 10, 11, 2); /* to the one that was heard of */
-        assert_int_equal(port_take(port[0], 2000), 2);
+        assert_int_equal(port_take(port[0], 20000), 2);
         port_send(port[2], 99, 12, 3); /* nobody has heard of that one */
-        assert_int_equal(port_take(port[0], 2000), 3);
-        assert_int_equal(port_take(port[1], 2000), 3);
-        assert_int_equal(port_take(port[3], 2000), 3);
+        assert_int_equal(port_take(port[0], 20000), 3);
+        assert_int_equal(port_take(port[1], 20000), 3);
+        assert_int_equal(port_take(port[3], 20000), 3);
         (void)close(port[0]);
         port[0] = -1;
         port_send(port[1], 0xff, 11, 4);
-        assert_int_equal(port_take(port[3], 2000), 4);
-        assert_int_equal(port_take(port[2], 2000), 4);
+        assert_int_equal(port_take(port[3], 20000), 4);
+        assert_int_equal(port_take(port[2], 20000), 4);
         for (unsigned n = 1; n < PORTS; n++)
             (void)close(port[n]);
     }
