@@ -20,7 +20,6 @@
 #define PAGES_SIZE  (sizeof(struct code_page *) << PAGE_BITS)
 #define SLOTS_SIZE  (sizeof(struct slot_key) << SLOT_BITS)
 #define BLOCKS_SIZE (sizeof(struct block *) * BLOCKS_MAX)
-#define GOLDEN      0x9e3779b97f4a7c15ull
 #define INT3        0xcc
 #define META_LINE   64
 #define META_ALIGN  16
@@ -136,7 +135,7 @@ void *code_cache_take_locked(struct code_cache *k, u64 size)
 /* One page of code may be mapped at many addresses. */
 static struct block **hash_slot(const struct code_cache *k, const u8 *guest, u64 rip)
 {
-    return &k->hash[((u64)guest ^ rip * 3) * GOLDEN >> (64 - k->hash_bits)];
+    return &k->hash[code_hash((u64)guest ^ rip * 3, k->hash_bits)];
 }
 
 /* ------ dying ------ */
@@ -210,7 +209,7 @@ static void page_settle(struct translator *t, struct code_page *p)
 
 static struct code_page **page_slot(const struct code_cache *k, const struct mem_page *page)
 {
-    return &k->pages[(u64)page * GOLDEN >> (64 - PAGE_BITS)];
+    return &k->pages[code_hash((u64)page, PAGE_BITS)];
 }
 
 static struct code_page *page_known(const struct code_cache *k, const struct mem_page *page)
@@ -270,7 +269,7 @@ static u32 slot_new(struct code_cache *k, u64 target)
 
 static struct slot_key *slot_place(const struct code_cache *k, u64 target)
 {
-    u32 mask = (1u << SLOT_BITS) - 1, n = (u32)(target * GOLDEN >> (64 - SLOT_BITS));
+    u32 mask = (1u << SLOT_BITS) - 1, n = (u32)code_hash(target, SLOT_BITS);
     while (k->slots[n].slot && k->slots[n].target != target)
         n = (n + 1) & mask;
     return &k->slots[n];

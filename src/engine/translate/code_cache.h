@@ -40,6 +40,12 @@ struct perf_map;
 #define LEARNT_BITS 10
 #define BLOCKS_MAX  (1u << 20)
 
+/* For tables of 2^bits places. */
+static inline u64 code_hash(u64 key, unsigned bits)
+{
+    return key * 0x9e3779b97f4a7c15ull >> (64 - bits);
+}
+
 struct code_cache {
     unsigned users; /* processors; changed before they run and after */
     struct glue glue;

@@ -5,16 +5,14 @@
 
 #include "base/bits.h"
 
-#define GOLDEN 0x9e3779b97f4a7c15ull
-
 static struct stray *stray_of(struct code_cache *k, u64 rip)
 {
-    return &k->stray[rip * GOLDEN >> (64 - LEARNT_BITS)];
+    return &k->stray[code_hash(rip, LEARNT_BITS)];
 }
 
 static struct barren *barren_of(struct code_cache *k, u64 rip)
 {
-    return &k->barren[rip * GOLDEN >> (64 - LEARNT_BITS)];
+    return &k->barren[code_hash(rip, LEARNT_BITS)];
 }
 
 bool learnt_stray(struct code_cache *k, struct block *b, unsigned n)

@@ -67,20 +67,26 @@ void lower_mov_rip(struct lower *l, unsigned reg, u64 value)
     lower_fix(l, FIX_RIP, 0);
 }
 
-static u64 number(const struct lower *l)
+/* As the kind of fix says: of the block, of its link n, of its instruction n. */
+static u64 number(const struct lower *l, enum fix_kind kind, unsigned n)
 {
-    return (u64)l->b->id * BLOCK_MAX + l->n;
+    return (u64)l->b->id * (kind == FIX_BLOCK ? 1 : kind == FIX_LINK ? LINKS : BLOCK_MAX) + n;
 }
 
-void lower_mov_number(struct lower *l, unsigned reg)
+static void mov_number(struct lower *l, enum fix_kind kind, unsigned n)
 {
-    emit_mov_imm(&l->e, reg, number(l));
-    lower_fix(l, FIX_INSN, 0);
+    emit_mov_imm(&l->e, HOST_T, number(l, kind, n));
+    lower_fix(l, kind, 0);
+}
+
+void lower_mov_number(struct lower *l)
+{
+    mov_number(l, FIX_INSN, l->n);
 }
 
 void lower_note_number(struct lower *l, enum frame_word word)
 {
-    emit_gs_imm(&l->e, FRAME_AT(word), (i32)number(l));
+    emit_gs_imm(&l->e, FRAME_AT(word), (i32)number(l, FIX_INSN, l->n));
     lower_fix(l, FIX_INSN, 0);
 }
 
@@ -90,10 +96,9 @@ void lower_jmp_glue(struct lower *l, u64 piece)
     lower_fix(l, FIX_HOST, 0);
 }
 
-static void leave(struct lower *l, enum fix_kind kind, u64 arg, u64 exit)
+static void leave(struct lower *l, enum fix_kind kind, unsigned n, u64 exit)
 {
-    emit_mov_imm(&l->e, HOST_T, arg);
-    lower_fix(l, kind, 0);
+    mov_number(l, kind, n);
     lower_jmp_glue(l, exit);
 }
 
@@ -168,11 +173,10 @@ static void go_by_link(struct lower *l, unsigned which)
 {
     u32 slot = l->b->link[which].slot;
     if (slot == LINK_NONE) {
-        leave(l, FIX_LINK, (u64)l->b->id * LINKS + which, l->t->cache->glue.exit_link);
+        leave(l, FIX_LINK, which, l->t->cache->glue.exit_link);
         return;
     }
-    emit_mov_imm(&l->e, HOST_T, (u64)l->b->id * LINKS + which);
-    lower_fix(l, FIX_LINK, 0);
+    mov_number(l, FIX_LINK, which);
     emit_jmp_gs(&l->e, REG_ZERO, WIN_SLOT + 8 * (i32)slot);
     lower_fix(l, FIX_SLOT, which);
 }
@@ -182,7 +186,7 @@ static void make_cold(struct lower *l)
     for (unsigned k = 0; k < l->cold_count; k++) {
         const struct cold *c = &l->cold[k];
         emit_bind(&l->e, c->hole);
-        leave(l, FIX_INSN, (u64)l->b->id * BLOCK_MAX + c->n, l->t->cache->glue.exit_call);
+        leave(l, FIX_INSN, c->n, l->t->cache->glue.exit_call);
     }
     for (unsigned which = 0; which < LINKS; which++) {
         struct link *link = &l->b->link[which];
@@ -214,7 +218,7 @@ void lower_link(struct lower *l, unsigned which, u64 target)
 void lower_exit_link(struct lower *l, unsigned which, u64 target)
 {
     l->b->link[which].target = target;
-    leave(l, FIX_LINK, (u64)l->b->id * LINKS + which, l->t->cache->glue.exit_link);
+    leave(l, FIX_LINK, which, l->t->cache->glue.exit_link);
 }
 
 void lower_link_if(struct lower *l, unsigned which, u64 target, unsigned cc)
@@ -260,7 +264,7 @@ bool lower_block(struct translator *t, struct block *b)
     lower_turns(&l, entry);
     make_cold(&l);
     unsigned end = l.e.len;
-    leave(&l, FIX_BLOCK, b->id, t->cache->glue.exit_dead);
+    leave(&l, FIX_BLOCK, 0, t->cache->glue.exit_dead);
     if (!l.e.ok || l.e.len > UINT16_MAX || !code_add(t->cache->area, buf, l.e.len))
         return false;
     b->entry = b->check + entry;

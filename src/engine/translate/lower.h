@@ -79,8 +79,8 @@ static inline void lower_commit(struct lower *l)
 void lower_fix(struct lower *l, enum fix_kind kind, unsigned which);
 /* mov r64, value, which is rip and a constant. */
 void lower_mov_rip(struct lower *l, unsigned reg, u64 value);
-/* mov r32, number of the instruction under way, as glue's arguments have it. */
-void lower_mov_number(struct lower *l, unsigned reg);
+/* HOST_T = number of the instruction under way, as glue's arguments have it. */
+void lower_mov_number(struct lower *l);
 /* The same to a word of the frame. */
 void lower_note_number(struct lower *l, enum frame_word word);
 /* jmp to a piece of glue */

@@ -70,7 +70,7 @@ static bool lower_clac(struct lower *l, const struct insn *i)
 
 static bool to_glue(struct lower *l, u64 piece)
 {
-    lower_mov_number(l, HOST_T);
+    lower_mov_number(l);
     lower_commit(l);
     lower_jmp_glue(l, piece);
     return true;

@@ -188,7 +188,7 @@ static bool lower_rdtsc(struct lower *l, const struct insn *i)
     emit_gs(&l->e, INSN_MOV_Gv_Ev, HOST_T, CPU_AT(cr4));
     emit_bits(&l->e, INSN_PEXT_Gy_By_Ey, HOST_T, HOST_T, FRAME_AT(FRAME_MASK_TSD));
     lower_require_zero(l);
-    lower_mov_number(l, HOST_T);
+    lower_mov_number(l);
     unsigned back = emit_lea_hole(&l->e, HOST_T2);
     lower_commit(l);
     lower_jmp_glue(l, l->t->cache->glue.tsc);

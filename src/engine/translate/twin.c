@@ -8,13 +8,11 @@
 #include "base/bits.h"
 #include "engine/translate/lower.h"
 
-#define GOLDEN 0x9e3779b97f4a7c15ull
-
 /* ------ models ------ */
 
 static struct block **place_of(const struct code_cache *k, const u8 *guest)
 {
-    return &k->twins[(u64)guest * GOLDEN >> (64 - k->hash_bits)];
+    return &k->twins[code_hash((u64)guest, k->hash_bits)];
 }
 
 struct block *twin_model(const struct code_cache *k, const u8 *guest, unsigned mode, unsigned flavour)
