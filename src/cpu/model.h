@@ -14,9 +14,10 @@ struct cpu_model {
     const char *name;   /* x86-64-v2, x86-64-v3, host */
     const char *vendor; /* twelve characters */
     const char *brand;  /* up to 47 characters */
+    /* Of a processor that had no extension which the model lacks: programs choose code by them as well, and compilers
+     * make such programs (GCC's target_clones("arch=...")). */
     u8 family, model, stepping;
     u8 physical_bits, linear_bits;
-    bool host_identity; /* vendor, brand and signature are the host's, if that is an Intel processor */
     /* Fills in the features; "host" asks the host processor, and takes away what the table does not know. */
     void (*features)(struct isa_features *f);
 };

@@ -11,7 +11,7 @@ import tempfile
 
 import pexpect
 
-from harness import ENGINE, GUEST, RING3, check, finish, need_guest, ring3
+from harness import BUILD, ENGINE, GUEST, RING3, check, finish, need_guest, ring3
 
 SECONDS = 200  # a host with two cores may be busy
 
@@ -93,6 +93,14 @@ def git():
         check('and the host finds its work in order', done.stdout.split()[-1:] == [b'2'], done)
 
 
+def models():
+    program = os.path.join(BUILD, 'tests', 'system', 'clones')
+    want = subprocess.run([program], capture_output=True, check=False)
+    for model in ('x86-64-v2', 'x86-64-v3', 'host'):
+        done = command([program], '--cpu', model)
+        check(f'{model}: code that is chosen by family and model runs', done == (0, want.stdout, b'') and want.stdout, (done, want))
+
+
 def ends():
     status, out, err = command(['sh', '-c', 'echo before; sleep 1; echo c >/proc/sysrq-trigger'])
     check('a kernel that panics: 125', status == 125 and out == b'before\n' and b'Kernel panic' in err, (status, out, err))
@@ -132,6 +140,7 @@ def main():
     streams()
     writes()
     git()
+    models()
     ends()
     terminal()
     finish()

@@ -25,10 +25,9 @@ const struct cpu_model model_host = {
     .vendor = "GenuineIntel",
     .brand = "Ring3 Virtual CPU, features of the host",
     .family = 6,
-    .model = 0x8f,
-    .stepping = 8,
+    .model = 0x3c,
+    .stepping = 4,
     .physical_bits = 40,
     .linear_bits = 48,
-    .host_identity = true,
     .features = host_features,
 };

@@ -117,22 +117,8 @@ int cpu_model_check(const struct cpu_model *m, struct error *err)
     return 0;
 }
 
-static bool host_signature(u32 *signature)
-{
-    u32 regs[4];
-    if (!__get_cpuid(0, &regs[0], &regs[1], &regs[2], &regs[3]) || regs[REG_EBX] != signature_INTEL_ebx)
-        return false;
-    if (!__get_cpuid(1, &regs[0], &regs[1], &regs[2], &regs[3]))
-        return false;
-    *signature = regs[REG_EAX] & 0x0fff3fff;
-    return true;
-}
-
 u32 cpu_model_signature(const struct cpu_model *m)
 {
-    u32 signature;
-    if (m->host_identity && host_signature(&signature))
-        return signature;
     u32 family = m->family < 15 ? m->family : 15, model = m->model;
     return (m->family - family) << 20 | (model >> 4) << 16 | family << 8 | (model & 15) << 4 | m->stepping;
 }
