@@ -195,7 +195,7 @@ static void help(void)
            "  1         the host refused memory, threads or the like\n"
            "  2         bad options, or a file that cannot be used\n"
            "  3         triple fault under --no-reboot\n"
-           "  4         --check found a difference\n"
+           "  4         --check found a difference, or the translator found its own code wrong\n"
            "  odd       (VALUE << 1) | 1 after a debug exit\n"
            "  0 to 255  --root: the command's; 125 if the guest's kernel did not get so far, 126 if it could not be "
            "run, 127 if\n"

@@ -116,7 +116,7 @@ enum ring3_reason {
     RING3_RESET,        /* the guest asked for a reset under no-reboot */
     RING3_SHUTDOWN,     /* the guest ran into a triple fault under no-reboot */
     RING3_STOPPED,      /* ring3_vm_stop, or Ctrl-a x on the terminal */
-    RING3_CHECK_FAILED, /* the option "check" found a difference, which was logged */
+    RING3_CHECK_FAILED, /* the option "check" found a difference, or the engine itself wrong; it was logged */
 };
 
 struct ring3_end {

@@ -192,6 +192,7 @@ static inline void apic_write(u32 reg, u32 v)
     *(volatile u32 *)(APIC_BASE + reg) = v;
 }
 void apic_enable(void);
+void apic_ipi(unsigned cpu, u32 command); /* to one; `command` as ICR has it. Waits until it is sent */
 
 void test(void);
 

@@ -51,7 +51,7 @@ void ap_main(void)
     }
 }
 
-static void ipi(unsigned cpu, u32 command)
+void apic_ipi(unsigned cpu, u32 command)
 {
     apic_write(0x310, cpu << 24);
     apic_write(0x300, command);
@@ -66,8 +66,8 @@ void smp_start(void)
         *(volatile char *)(u64)(AP_PAGE + (s - ap_start)) = *s;
     for (unsigned n = 1; n < cpu_count() && n < MAX_CPUS; n++) {
         ap_stack = (u64)(stacks[n] + sizeof(stacks[n]) - 16);
-        ipi(n, 0x4500);
-        ipi(n, 0x4600 | AP_PAGE >> 12);
+        apic_ipi(n, 0x4500);
+        apic_ipi(n, 0x4600 | AP_PAGE >> 12);
         while (started != n + 1)
             asm volatile("pause");
     }

@@ -13,7 +13,8 @@ struct perf_map;
 enum engine_exit {
     ENGINE_STOPPED,  /* REQ_STOP was taken */
     ENGINE_SHUTDOWN, /* triple fault: the machine resets or ends */
-    ENGINE_FAILED,   /* engine_config.check found a difference, which is logged: the machine ends */
+    ENGINE_FAILED,   /* the engine found itself wrong (engine_config.check, or by chance), which is logged: the machine
+                        ends */
 };
 
 /* What is asked of an engine beside its work. Pointers outlive the engine's processors. */

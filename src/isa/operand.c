@@ -173,3 +173,33 @@ unsigned insn_mem_size(const struct insn *i)
     }
     return 0;
 }
+
+int insn_gpr_written(const struct insn *i, unsigned n)
+{
+    const struct isa_row *row = &isa_rows[i->row];
+    const struct isa_kind *k = &isa_kinds[row->operand[n].kind];
+    if (!(row->operand[n].access & ACC_W) || k->file == FILE_NONE || k->file >= FILE_ST)
+        return INSN_NO_GPR;
+    if (k->file != FILE_GPR && k->file != FILE_GPR8)
+        return INSN_ANY_GPR;
+    unsigned reg;
+    switch (k->slot) {
+    case SLOT_FIXED:
+        return k->flags & 15;
+    case SLOT_RM:
+        if (i->mem)
+            return INSN_NO_GPR;
+        reg = i->rm;
+        break;
+    case SLOT_REG:
+    case SLOT_OPREG:
+        reg = i->reg;
+        break;
+    case SLOT_VVVV:
+        reg = i->vvvv;
+        break;
+    default:
+        return INSN_ANY_GPR;
+    }
+    return reg < 16 ? (int)reg : (int)(reg & 3); /* AH to BH from 16 on */
+}

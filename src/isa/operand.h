@@ -1,6 +1,6 @@
 /*
  * A decoded instruction's operands one by one, each with register, address or value worked out: for disassembly, tests,
- * the debugger. Not for the speed of engines, which read struct insn.
+ * the debugger. Not for the speed of engines, which read struct insn, but for insn_gpr_written.
  */
 #ifndef ISA_OPERAND_H
 #define ISA_OPERAND_H
@@ -26,6 +26,11 @@ struct isa_operand {
 
 /* Operand n of the row, 0 <= n < isa_rows[i->row].operands. */
 struct isa_operand insn_operand(const struct insn *i, unsigned n);
+
+/* The general register that operand n writes, as a whole or a part of it; INSN_NO_GPR if it writes none, INSN_ANY_GPR
+ * if it is of a kind that there is no telling. */
+enum { INSN_NO_GPR = -1, INSN_ANY_GPR = -2 };
+int insn_gpr_written(const struct insn *i, unsigned n);
 
 /*
  * True if the syntax writes the operand. String instructions are written without operands ("movsb"), though their rows

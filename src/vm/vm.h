@@ -31,7 +31,7 @@ enum vm_end_reason {
     VM_END_RESET,      /* by the guest, with no_reboot */
     VM_END_SHUTDOWN,   /* triple fault, with no_reboot */
     VM_END_STOPPED,    /* vm_stop, or Ctrl-a x */
-    VM_END_FAILED,     /* `check` found a difference */
+    VM_END_FAILED,     /* `check` found a difference, or the engine itself wrong */
 };
 
 struct vm_end {

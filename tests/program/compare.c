@@ -79,7 +79,8 @@ static unsigned compare_fields(const struct rig *a, const struct rig *b, unsigne
 
 bool compare_same(const struct rig *a, const struct rig *b, unsigned ignore)
 {
-    return a->shutdown == b->shutdown && !memcmp(a->ram, b->ram, RAM_SIZE) && !compare_fields(a, b, ignore, false);
+    return a->shutdown == b->shutdown && a->failed == b->failed && !memcmp(a->ram, b->ram, RAM_SIZE) &&
+           !compare_fields(a, b, ignore, false);
 }
 
 /* --- printing
@@ -193,6 +194,8 @@ void compare_print(const struct rig *a, const struct rig *b, unsigned ignore)
 {
     if (a->shutdown != b->shutdown)
         printf("  triple fault: %d, %d\n", a->shutdown, b->shutdown);
+    if (a->failed != b->failed)
+        printf("  an engine that found its own code wrong: %d, %d\n", a->failed, b->failed);
     print_log(a, b);
     compare_fields(a, b, ignore, true);
     print_memory(a, b);

@@ -186,11 +186,27 @@ static void define_function(struct gen *g)
     put_u32(g->code + over - 4, g->at - over);
 }
 
+/* Through a word of the stack, read beside others where the return address is then pushed. */
+static void call_by_stack(struct gen *g, u8 reg)
+{
+    u8 deep = (u8)below(g, 3), loaded = pick_target(g);
+    for (unsigned n = 0; n <= deep; n++)
+        emit(g, insn_reg(INSN_PUSH_Zv, reg, 0, false));
+    struct insn_ea ea = {.base = R_SP, .index = REG_ZERO, .disp = (i32)(8 * below(g, deep + 1u))};
+    if (loaded != reg)
+        emit(g, insn_mem(INSN_MOV_Gv_Ev, loaded, ea, true));
+    ea.disp = (i32)(8 * below(g, deep + 1u));
+    emit(g, insn_mem(INSN_CALL_Ev, 0, ea, false));
+    for (unsigned n = 0; n <= deep; n++)
+        emit(g, insn_reg(INSN_POP_Zv, loaded, 0, false));
+    g->use[loaded] = REG_DATA;
+}
+
 static void call_function(struct gen *g)
 {
     u32 target = g->function[below(g, g->functions < 16 ? g->functions : 16)];
     u8 reg = pick_target(g);
-    switch (below(g, 4)) {
+    switch (below(g, 5)) {
     case 0:
         emit_lea(g, reg, target);
         emit(g, insn_reg(INSN_CALL_Ev, 0, reg, false));
@@ -202,6 +218,10 @@ static void call_function(struct gen *g)
             emit_rip(g, insn_mem(INSN_CALL_Ev, 0, (struct insn_ea){.base = REG_RIP}, false),
                      PAGE_VARS * MEM_PAGE_SIZE + var);
         }
+        break;
+    case 2:
+        emit_lea(g, reg, target);
+        call_by_stack(g, reg);
         break;
     default:
         emit_rel(g, INSN_CALL_Jz, target);

@@ -227,13 +227,15 @@ static void look(struct rig *r)
 bool rig_run(struct rig *r, const struct program *p, unsigned milliseconds)
 {
     load(r, p);
-    r->ended = r->late = r->shutdown = false;
+    r->ended = r->late = r->shutdown = r->failed = false;
     r->stops = 0;
     struct watch *w = watch_start(r, milliseconds, p->seed);
-    while (!r->ended && !r->late && !r->shutdown) {
-        r->shutdown = r->engine->run(r->cpu) == ENGINE_SHUTDOWN;
+    while (!r->ended && !r->late && !r->shutdown && !r->failed) {
+        enum engine_exit why = r->engine->run(r->cpu);
+        r->shutdown = why == ENGINE_SHUTDOWN;
+        r->failed = why == ENGINE_FAILED;
         look(r);
     }
     watch_end(w);
-    return r->ended || r->shutdown;
+    return r->ended || r->shutdown || r->failed;
 }

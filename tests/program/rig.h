@@ -25,6 +25,7 @@ struct rig {
     struct mem_window stop_port, irq_port;
     u32 irqs;      /* requested: bit for each from IRQ_FIRST */
     bool shutdown; /* how the last program ended */
+    bool failed;   /* by the engine itself, which found its code wrong */
     _Atomic bool ended, late;
     u64 stops;
 };

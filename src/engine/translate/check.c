@@ -29,11 +29,6 @@ void check_destroy(struct check *k)
     free(k);
 }
 
-bool check_failed(const struct check *k)
-{
-    return k->failed;
-}
-
 const struct check_stats *check_stats(const struct check *k)
 {
     return &k->stats;
@@ -204,6 +199,7 @@ static unsigned settle_place(struct check *k, const struct cpu *c, enum glue_rea
     switch (reason) {
     case GLUE_CALL:
     case GLUE_FAULT:
+    case GLUE_ASTRAY:
         n = arg / BLOCK_MAX == b->id ? arg % BLOCK_MAX : BLOCK_MAX + 1;
         break;
     case GLUE_LINK:
@@ -277,7 +273,7 @@ static bool fault_explained(const struct check *k, const struct windows *ws)
 static enum glue_reason fail(struct translator *t, enum glue_reason reason)
 {
     struct check *k = t->check;
-    k->failed = true;
+    t->failed = true;
     check_report(t, reason);
     cpu_request_own(t->cpu, REQ_STOP);
     t->cpu->gpr[REG_RIP] = block_rip(k->block, k->from);

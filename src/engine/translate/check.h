@@ -23,9 +23,8 @@ void check_destroy(struct check *k);
 bool check_allows(const struct insn *i);
 
 /* In place of glue_enter, with the state in t->cpu. After a difference has been logged, all of it, the processor has
- * REQ_STOP and check_failed is true. */
+ * REQ_STOP and t->failed is set. */
 enum glue_reason check_enter(struct translator *t, u64 host);
-bool check_failed(const struct check *k);
 
 struct check_stats {
     u64 entries, insns, early;

@@ -27,7 +27,6 @@ struct store {
 };
 
 struct check {
-    bool failed;
     bool again;     /* the semantics are carried out a second time: the stores are known */
     bool elsewhere; /* the code faulted at an access that the window would have let through */
     bool walked;    /* page tables were walked meanwhile */

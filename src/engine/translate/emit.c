@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "base/bits.h"
+#include "engine/translate/glue.h"
+#include "isa/operand.h"
 
 #define LINE         32
 #define WORD         8
@@ -27,6 +29,16 @@ static void put(struct emit *e, const u8 *bytes, unsigned len)
     e->len += len;
 }
 
+static bool writes_scratch(const struct insn *i)
+{
+    for (unsigned n = 0; n < isa_rows[i->row].operands; n++) {
+        int reg = insn_gpr_written(i, n);
+        if (reg == HOST_T || reg == INSN_ANY_GPR)
+            return true;
+    }
+    return i->rep; /* it counts in HOST_T */
+}
+
 bool emit_try(struct emit *e, const struct insn *i)
 {
     if (e->len + INSN_ROOM > e->size) {
@@ -35,6 +47,8 @@ bool emit_try(struct emit *e, const struct insn *i)
     }
     unsigned len = insn_encode_roomy(i, e->buf + e->len);
     e->len += len;
+    if (e->held && writes_scratch(i))
+        e->held = 0;
     e->fuse = isa_rows[i->row].flags_written & FL_ZF ? len : 0;
     return len;
 }

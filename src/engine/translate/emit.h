@@ -19,7 +19,8 @@ struct emit {
     unsigned len, size;
     u64 run; /* address from which buf[0] will run */
     bool ok;
-    bool dense;    /* jumps stand wherever they come */
+    bool dense; /* jumps stand wherever they come */
+    u8 held;    /* what HOST_T holds, by its user's numbers; 0: nothing. Any instruction that writes HOST_T ends it */
     unsigned fuse; /* length of the last instruction, if the host may take it and a conditional jump for one */
 };
 

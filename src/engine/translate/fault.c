@@ -11,6 +11,8 @@
  */
 #include "engine/translate/translate.h"
 
+#define PREFIX_GS 0x65
+
 static void leave(struct translator *t, struct trap *trap, enum glue_reason reason, u64 arg)
 {
     t->cpu->frame[FRAME_REASON] = reason;
@@ -63,9 +65,28 @@ static bool is_clean(const struct block *b, const struct place *p)
     return p->off <= p->commit[p->n];
 }
 
+/* All that code has in its window it reaches by gs, whose prefix the encoder puts first; the guest's memory never so.
+ */
+static bool is_by_gs(const struct trap *trap)
+{
+    return *(const u8 *)(uintptr_t)trap->pc == PREFIX_GS;
+}
+
+/*
+ * Where an access is by an entry of its window it faults in the guard page or in RAM, or, if its address is not
+ * canonical, at none. Anywhere else the code is wrong, and may as well have hit what the host has there.
+ */
+static enum glue_reason reason_of(const struct translator *t, const struct trap *trap)
+{
+    if (trap->kind != TRAP_ACCESS || !trap->address)
+        return GLUE_FAULT;
+    if (is_by_gs(trap))
+        return windows_span_fault(t->windows, trap->address) ? GLUE_CALL : GLUE_FAULT;
+    return windows_may_fault(t->windows, trap->address) ? GLUE_FAULT : GLUE_ASTRAY;
+}
+
 static bool on_access(struct translator *t, struct trap *trap, const struct block *b)
 {
-    bool strays = trap->address && windows_span_fault(t->windows, trap->address);
     struct place p = place_of(b, trap->pc);
     if (p.none && b->loop && p.off >= b->loop && p.off < b->loop_at[0]) { /* there is no room for it: no loop */
         trap->pc = b->check + b->loop_give_up;
@@ -73,7 +94,8 @@ static bool on_access(struct translator *t, struct trap *trap, const struct bloc
     }
     if (p.none || p.n == b->count)
         return false;
-    leave(t, trap, strays ? GLUE_CALL : GLUE_FAULT, (u64)b->id * BLOCK_MAX + p.n);
+    t->fault_address = trap->address;
+    leave(t, trap, reason_of(t, trap), (u64)b->id * BLOCK_MAX + p.n);
     return true;
 }
 
@@ -124,7 +146,7 @@ bool translate_trap(void *opaque, struct trap *trap)
     const struct block *b = code ? code_cache_by_code(t->cache, trap->pc) : NULL;
     switch (trap->kind) {
     case TRAP_ACCESS:
-        if (code && on_window(t, trap))
+        if (code && is_by_gs(trap) && on_window(t, trap))
             return true;
         return b && on_access(t, trap, b);
     case TRAP_ARITHMETIC:

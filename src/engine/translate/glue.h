@@ -35,6 +35,7 @@ enum glue_reason {
     GLUE_REQUEST,  /* entered not at all: c->request */
     GLUE_FAULT,    /* the host faulted in an instruction; arg: its number. Nothing of it is done */
     GLUE_ASYNC,    /* a kick, between instructions: gpr[REG_RIP] is the next */
+    GLUE_ASTRAY,   /* as GLUE_FAULT, where code that is right does not fault */
 };
 
 struct glue {

@@ -26,8 +26,6 @@ static i32 gpr_at(unsigned guest)
 
 void lower_load(struct lower *l, unsigned guest, unsigned host)
 {
-    if (host == HOST_T)
-        l->held = 0;
     emit_gs(&l->e, INSN_MOV_Gv_Ev, host, gpr_at(guest));
 }
 
@@ -150,7 +148,7 @@ void lower_insn(struct lower *l, const struct insn *i)
     unsigned len = l->e.len, cold = l->cold_count, fixes = l->fixes;
     u8 ready = l->ready;
     if (!(l->plan->relies >> l->n & 1) && !l->in_loop)
-        l->held = 0;
+        l->e.held = 0;
     l->b->at[l->n] = l->b->commit[l->n] = (u16)len;
     struct link before[2] = {l->b->link[0], l->b->link[1]};
     bool allowed = !(l->b->forced >> l->n & 1) && (!l->t->check || check_allows(i));
@@ -162,7 +160,7 @@ void lower_insn(struct lower *l, const struct insn *i)
     l->fixes = fixes;
     l->ready = ready;
     l->checked &= ~BIT64(l->n);
-    l->held = 0;
+    l->e.held = 0;
     l->b->link[0] = before[0];
     l->b->link[1] = before[1];
     l->b->commit[l->n] = (u16)len;

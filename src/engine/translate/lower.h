@@ -23,7 +23,6 @@ struct lower {
     struct plan_loop *loop;
     u64 checked;    /* bit n: instruction n's access was found aligned */
     u8 ready;       /* bit k: group k has been looked up */
-    u8 held;        /* HOST_T has what group held - 1 came out as; 0: of none */
     unsigned sides; /* links used from LINK_SIDE on */
     bool moves;     /* so far: it can be a model (twin.h) */
     unsigned fixes;

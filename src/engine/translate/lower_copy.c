@@ -208,8 +208,6 @@ bool lower_plain(struct lower *l, struct insn i)
         lower_load(l, s.reg[k].guest, scratch[k]);
     }
     if (cx)
-        l->held = 0;
-    if (cx)
         emit_reg(&l->e, INSN_MOV_Gv_Ev, HOST_T, HOST_CX, true);
     i.rep = 0;
     lower_commit(l);
@@ -230,7 +228,6 @@ static bool lower_lea(struct lower *l, struct insn i)
         int host = lower_host(i.reg);
         if (i.opsize == 2)
             return false;
-        l->held = host < 0 ? 0 : l->held;
         l->moves &= i.opsize == 8 && !i.ashift;
         lower_mov_rip(l, host < 0 ? HOST_T : (unsigned)host, i.opsize == 4 ? (u32)value : value);
         if (host < 0)
@@ -255,7 +252,6 @@ static bool lower_lea(struct lower *l, struct insn i)
         if (i.opsize == 2)
             return false;
         s.reg[0].host = HOST_T;
-        l->held = 0;
     }
     lower_commit(l);
     rename_fields(&m, &s, HOST_CX);

@@ -153,7 +153,6 @@ static bool load_target(struct lower *l, const struct insn *i)
 {
     if (i->opsize != 8)
         return false;
-    l->held = 0;
     if (!i->mem) {
         int host = lower_host(i->rm);
         if (host < 0)

@@ -112,7 +112,6 @@ static bool flags_again(struct lower *l)
     if (lower_host(i.rm) < 0)
         return false;
     lea(l, HOST_T, (unsigned)lower_host(i.rm), REG_ZERO, 0, (i32)(adds ? -(i64)i.imm : (i64)i.imm));
-    l->held = 0;
     i.rm = HOST_T;
     return emit_try(&l->e, &i);
 }
@@ -173,7 +172,7 @@ static bool make_loop(struct lower *l, unsigned entry)
     look_at_limits(l, &x);
     if (!flags_again(l))
         return false;
-    l->ready = l->held = 0;
+    l->ready = l->e.held = 0;
     l->checked = 0;
     swap_places(b);
     make_turn(l, head);
@@ -196,7 +195,7 @@ void lower_turns(struct lower *l, unsigned entry)
     l->in_loop = true;
     bool made = make_loop(l, entry);
     l->in_loop = false;
-    l->held = 0;
+    l->e.held = 0;
     if (!made) {
         l->e.len = start;
         l->cold_count = cold;

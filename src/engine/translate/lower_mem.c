@@ -21,7 +21,7 @@
 
 #include "base/bits.h"
 
-#define LOOP_HELD 0x40 /* in l->held, and the key's number from 1 */
+#define LOOP_HELD 0x40 /* in l->e.held, and the key's number from 1 */
 
 static struct insn_ea ea_of(unsigned base, unsigned index, unsigned scale, i32 disp)
 {
@@ -105,7 +105,6 @@ static void check_place(struct lower *l, const struct operand *o, unsigned reg)
 
 static void translate_page(struct lower *l, unsigned from)
 {
-    l->held = 0;
     emit_bits(&l->e, INSN_PEXT_Gy_By_Ey, HOST_T, from, FRAME_AT(FRAME_MASK_PAGE));
     emit_insn(&l->e, insn_gs(INSN_MOV_Gv_Ev, HOST_T, HOST_T, WIN_TABLE, true));
 }
@@ -126,9 +125,9 @@ static bool follows(const struct lower *l, const struct operand *o)
 static void follow_group(struct lower *l, const struct operand *o)
 {
     unsigned group = place_of(l, o)->group;
-    if (l->held != group + 1)
+    if (l->e.held != group + 1)
         emit_gs(&l->e, INSN_MOV_Gv_Ev, HOST_T, FRAME_AT(FRAME_DELTA + group));
-    l->held = (u8)(group + 1);
+    l->e.held = (u8)(group + 1);
 }
 
 /* HOST_T is that: for the others of the group. */
@@ -139,7 +138,7 @@ static void lead_group(struct lower *l, const struct operand *o)
         return;
     emit_gs(&l->e, INSN_MOV_Ev_Gv, HOST_T, FRAME_AT(FRAME_DELTA + group));
     l->ready |= (u8)(1u << group);
-    l->held = (u8)(group + 1);
+    l->e.held = (u8)(group + 1);
 }
 
 /* HOST_T = what the page of the loop's access is translated to; the loop's head has looked at all else. */
@@ -148,9 +147,9 @@ static bool hold_loop(struct lower *l, const struct operand *o)
     unsigned key = l->in_loop ? l->loop->of[l->n][o->access] : 0;
     if (!key)
         return false;
-    if (l->held != LOOP_HELD + key)
+    if (l->e.held != LOOP_HELD + key)
         emit_gs(&l->e, INSN_MOV_Gv_Ev, HOST_T, FRAME_AT(FRAME_LOOP_DELTA + key - 1));
-    l->held = (u8)(LOOP_HELD + key);
+    l->e.held = (u8)(LOOP_HELD + key);
     return true;
 }
 
@@ -213,8 +212,6 @@ static void address_sum(struct lower *l, const struct operand *o)
 {
     unsigned base = o->base, index = o->index;
     bool segment = o->seg == SEG_FS || o->seg == SEG_GS;
-    if (segment && base == REG_RIP)
-        l->held = 0;
     if (base == REG_RIP) {
         l->moves &= !o->ashift;
         lower_mov_rip(l, HOST_T2, (l->b->rip + (u64)o->disp) << o->ashift >> o->ashift);
@@ -299,7 +296,6 @@ static bool fixed_address(const struct lower *l, const struct operand *o, u64 *a
 static struct insn_ea address_fixed(struct lower *l, bool relative, u64 at)
 {
     u64 page = at / MEM_PAGE_SIZE % WIN_PAGES, entry = WIN_TABLE + page * 8;
-    l->held = 0;
     if (entry == (u64)(i32)entry) {
         emit_gs(&l->e, INSN_MOV_Gv_Ev, HOST_T, (i32)entry);
     } else {
@@ -350,8 +346,6 @@ bool lower_address(struct lower *l, const struct operand *o, enum address_want w
     if (want == ADDRESS_ANY)
         return true;
     unsigned to = want == ADDRESS_IN_T ? HOST_T : HOST_T2;
-    if (to == HOST_T)
-        l->held = 0;
     lea(l, to, *out);
     *out = ea_of(to, REG_ZERO, 0, 0);
     return true;

@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#include "isa/operand.h"
+
 #define KEYS_MAX   32 /* addresses kept apart in a block */
 #define GROUP_NONE 0xff
 
@@ -319,35 +321,6 @@ static void load(struct planner *p, const struct insn *i)
         forget(p, i->reg);
 }
 
-/* The register that an operand writes, or -1; -2 if there is no telling. Byte registers from 16 on are AH to BH. */
-static int written(const struct insn *i, const struct isa_kind *k)
-{
-    if (k->file == FILE_NONE || k->file >= FILE_MMX)
-        return -1;
-    if (k->file != FILE_GPR && k->file != FILE_GPR8)
-        return -2;
-    unsigned reg;
-    switch (k->slot) {
-    case SLOT_FIXED:
-        return k->flags & 15;
-    case SLOT_RM:
-        if (i->mem)
-            return -1;
-        reg = i->rm;
-        break;
-    case SLOT_REG:
-    case SLOT_OPREG:
-        reg = i->reg;
-        break;
-    case SLOT_VVVV:
-        reg = i->vvvv;
-        break;
-    default:
-        return -2;
-    }
-    return reg < 16 ? (int)reg : (int)(reg & 3);
-}
-
 /* By the table. */
 static void other(struct planner *p, const struct insn *i)
 {
@@ -358,10 +331,10 @@ static void other(struct planner *p, const struct insn *i)
     }
     access_operand(p, i);
     for (unsigned n = 0; n < row->operands; n++) {
-        int reg = row->operand[n].access & ACC_W ? written(i, &isa_kinds[row->operand[n].kind]) : -1;
+        int reg = insn_gpr_written(i, n);
         if (reg >= 0)
             forget(p, (unsigned)reg);
-        else if (reg == -2)
+        else if (reg == INSN_ANY_GPR)
             forget_all(p);
     }
 }

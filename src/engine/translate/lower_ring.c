@@ -98,6 +98,5 @@ bool lower_ring(struct lower *l, const struct insn *i)
     };
     if (!rows[i->row])
         return false;
-    l->held = 0;
     return host_gs_is_direct() && rows[i->row](l, i);
 }

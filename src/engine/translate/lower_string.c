@@ -191,7 +191,6 @@ bool lower_string(struct lower *l, const struct insn *i)
 {
     if (i->ashift)
         return false;
-    l->held = 0;
     if (i->row >= INSN_STOSB && i->row <= INSN_STOSQ)
         return lower_stos(l, i);
     if (i->row >= INSN_LODSB && i->row <= INSN_LODSQ)

@@ -274,6 +274,5 @@ bool lower_system(struct lower *l, const struct insn *i)
     };
     if (!rows[i->row])
         return false;
-    l->held = 0;
     return rows[i->row](l, i);
 }

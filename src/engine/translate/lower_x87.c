@@ -14,7 +14,6 @@ static bool lower_fldcw(struct lower *l, const struct insn *i)
     struct insn_ea ea;
     if (!lower_address(l, &o, ADDRESS_ANY, &ea))
         return false;
-    l->held = 0;
     emit_mem(&l->e, INSN_MOVZX_Gv_Ew, HOST_T2, ea, false);
     emit_gs(&l->e, INSN_MOV_Ev_Gv, HOST_T2, FRAME_AT(FRAME_TEMP));
     emit_insn(&l->e, insn_reg(INSN_NOT_Ev, 0, HOST_T2, false));

@@ -214,6 +214,8 @@ static void run_calls(struct translator *t, struct block *b, unsigned n)
 static void fill_around(struct translator *t, u64 linear)
 {
     u64 first = linear & ~(u64)(AROUND * MEM_PAGE_SIZE - 1);
+    if (!windows_allow(t->windows, linear, false)) /* as little would those beside it get one */
+        return;
     for (u64 at = first; at < first + AROUND * MEM_PAGE_SIZE; at += MEM_PAGE_SIZE) {
         if (!windows_allow(t->windows, at, false) && mmu_foresee(t->cpu, at))
             windows_fill(t->windows, at);
@@ -229,13 +231,28 @@ static void run_fault(struct translator *t, struct block *b, unsigned n)
     c->gpr[REG_RIP] = b->rip;
     unsigned count = data_addresses(t, &b->insn[n], linear);
     bool next = run_insn(t, b, n), entry = has_entries(c, &b->insn[n], linear, count);
-    for (unsigned k = 0; k < count; k++) {
+    /* All of them before any neighbour, which may take the other's place in the TLB. */
+    for (unsigned k = 0; k < count; k++)
         windows_fill(t->windows, linear[k]);
+    for (unsigned k = 0; k < count; k++)
         fill_around(t, linear[k]);
-    }
     code_cache_accessed(t, b, n, entry);
     if (next)
         run_on(t, b, n);
+}
+
+/* Going on would be to let the guest at the host's memory, sooner or later. */
+static void run_astray(struct translator *t, const struct block *b, unsigned n)
+{
+    struct cpu *c = t->cpu;
+    c->gpr[REG_RIP] = block_rip(b, n);
+    c->cur = NULL;
+    log_msg(c->log, LOG_ERROR,
+            "translate: the code for %#llx accessed %#llx, which is no memory of the guest's: a fault of ring3, which "
+            "ends the machine; please report it. --engine interp does without this code",
+            (unsigned long long)c->gpr[REG_RIP], (unsigned long long)t->fault_address);
+    t->failed = true;
+    cpu_request_own(c, REQ_STOP);
 }
 
 /* If its second page is another one by now, rip leads to another block. */
@@ -407,6 +424,9 @@ static void run_translated(struct translator *t)
     case GLUE_FAULT:
         run_fault(t, block_of(t, arg), arg % BLOCK_MAX);
         break;
+    case GLUE_ASTRAY:
+        run_astray(t, block_of(t, arg), arg % BLOCK_MAX);
+        break;
     case GLUE_REQUEST:
         t->stats.requests++;
         break;
@@ -527,7 +547,7 @@ enum engine_exit translate_run(struct cpu *c)
     }
     if (c->activity == CPU_SHUTDOWN)
         why = ENGINE_SHUTDOWN;
-    if (t->check && check_failed(t->check))
+    if (t->failed)
         why = ENGINE_FAILED;
     world_leave(c->world, c);
     trap_disable(t->trap);

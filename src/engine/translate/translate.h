@@ -34,6 +34,8 @@ struct translator {
     u8 native_flavour;       /* that windows lead to */
     atomic_bool quiet;       /* it has no pointer to a block, nor to its code */
     struct check *check;     /* check.h; NULL: not asked for */
+    u64 fault_address;       /* of the host's last fault in translated code; 0: it has none */
+    bool failed;             /* its code was found wrong: the machine ends */
     struct mem_listener listener;
     struct {
         pthread_mutex_t lock;

@@ -66,6 +66,8 @@ bool windows_jump_fault(struct windows *ws, u64 host_address);
 bool windows_span_fault(struct windows *ws, u64 host_address);
 /* True if the address lies in the guard page. */
 bool windows_is_guard(const struct windows *ws, u64 host_address);
+/* Can an access by way of an entry fault at this address of the host: the guard page, RAM? Async-signal-safe. */
+bool windows_may_fault(const struct windows *ws, u64 host_address);
 
 /* Fills word `slot` of WIN_SLOT, or the word of WIN_JUMP that belongs to `target`: `code` may be run in the current
  * window for linear address `target`, as long as the translation of target's page stands. `slot` is from the half of

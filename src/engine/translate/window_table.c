@@ -134,6 +134,13 @@ bool windows_is_guard(const struct windows *ws, u64 host_address)
     return host_address - (u64)ws->guard_space < GUARD_SPACE;
 }
 
+bool windows_may_fault(const struct windows *ws, u64 host_address)
+{
+    const struct mem_ram *ram = ws->ram;
+    return windows_is_guard(ws, host_address) || host_address - (u64)ram->read_only < ram->size ||
+           host_address - (u64)ram->host < ram->size;
+}
+
 void windows_drop(struct windows *ws)
 {
     drop_memory(ws);
