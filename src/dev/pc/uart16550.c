@@ -28,9 +28,10 @@
     F(u8, polls, 1)            /* of LSR since something was sent */                                                   \
     F(u64, tx_deadline, 1)     /* virtual time; 0: the transmitter is empty */                                         \
     F(u64, rx_deadline, 1)     /* of the character timeout; 0: not running */                                          \
-    F(u64, listen_deadline, 1) /* when ETBRI alone counts as listening */
+    F(u64, listen_deadline, 1) /* when ETBRI alone counts as listening */                                              \
+    F(u16, refills, 2)         /* that a handler asked for since the transmitter last took its time */
 STATE_DECLARE(uart_state, UART_STATE)
-STATE_DEFINE(uart_state, UART_STATE, 1)
+STATE_DEFINE(uart_state, UART_STATE, 2)
 
 enum { RBR = 0, THR = 0, IER = 1, IIR = 2, FCR = 2, LCR = 3, MCR = 4, LSR = 5, MSR = 6, SCR = 7, UART_PORTS = 8 };
 
@@ -77,6 +78,7 @@ enum { RBR = 0, THR = 0, IER = 1, IIR = 2, FCR = 2, LCR = 3, MCR = 4, LSR = 5, M
 #define MSR_TERI BIT(2) /* trailing edge of RI */
 
 #define TX_DELAY     20000    /* ns; see uart16550.h */
+#define REFILLS      256      /* one page of output; Linux complains of 512 in one handler */
 #define LISTEN_DELAY 10000000 /* ns */
 #define LISTEN_POLLS 16
 #define CLOCK_HZ     1843200
@@ -288,6 +290,7 @@ static void tx_fire(void *opaque)
 {
     struct uart *u = opaque;
 
+    u->s.refills = 0;
     tx_empty(u);
     irq_update(u);
 }
@@ -301,7 +304,7 @@ static void write_thr(struct uart *u, u8 byte)
     else if (u->cfg.chr)
         char_write(u->cfg.chr, &byte, 1);
 
-    if (!(u->s.ier & IER_ETBEI)) {
+    if (!(u->s.ier & IER_ETBEI) || u->s.refills < REFILLS) {
         tx_empty(u);
     } else if (!u->s.tx_deadline) {
         u->s.lsr &= (u8) ~(LSR_THRE | LSR_TEMT);
@@ -342,8 +345,11 @@ static void write_ier(struct uart *u, u8 value)
     u->s.ier = value & 0x0f;
     if ((risen & IER_ETBEI) && (u->s.lsr & LSR_THRE))
         u->s.thre_pending = true;
-    if (!(value & IER_ETBEI) && u->s.tx_deadline)
-        tx_empty(u);
+    if (!(value & IER_ETBEI)) {
+        u->s.refills = 0;
+        if (u->s.tx_deadline)
+            tx_empty(u);
+    }
     if (risen & IER_ERBFI) {
         u->s.listen_deadline = door_time(u->cfg.loop) + LISTEN_DELAY;
         timer_set(&u->listen_timer, u->s.listen_deadline);
@@ -382,8 +388,10 @@ static u8 read_iir(struct uart *u)
 {
     u8 id = interrupt_id(u);
 
-    if (id == IIR_THRE)
+    if (id == IIR_THRE) {
         u->s.thre_pending = false;
+        u->s.refills += u->s.refills < REFILLS;
+    }
     return id | (fifo_enabled(u) ? IIR_FIFOS : 0);
 }
 

@@ -1,10 +1,10 @@
 /*
  * A serial port: 16550A (National Semiconductor PC16550D). Its other end is a character back end.
  *
- * Sending takes no baud time: what is written to THR goes to the back end at once. The one thing that takes time is the
- * transmitter's emptiness when the guest wants an interrupt for it (IER.ETBEI): THRE and TEMT then come back after
- * TX_DELAY, so that a driver that refills the FIFO from its handler leaves the handler between two refills, as with a
- * real port.
+ * Sending takes no time: what is written to THR goes to the back end at once, and the transmitter is empty again, so
+ * that a guest which turns itself off has sent what it wrote. Only a driver that goes on and on refilling the FIFO from
+ * its handler (IER.ETBEI stays set) finds the transmitter busy for TX_DELAY now and then, so that it leaves the handler
+ * some time, as with a real port.
  *
  * Receiving: bytes are taken from the back end only when somebody listens, so that what was typed (or piped in) while
  * the guest boots is not lost when its driver flushes the FIFO: RTS is raised, or receive interrupts have been on for a
