@@ -7,6 +7,7 @@
 
 #define MSR_STAR      0xc0000081
 #define MSR_LSTAR     0xc0000082
+#define MSR_CSTAR     0xc0000083
 #define MSR_SFMASK    0xc0000084
 #define MSR_FS_BASE   0xc0000100
 #define MSR_GS_BASE   0xc0000101
@@ -164,6 +165,64 @@ static void call_gate(void)
     check(f.vector == 13 && f.error == SEL_FREE, "call gate of DPL 0: %d %lx", f.vector, f.error);
 }
 
+/*
+ * Null selectors may have any RPL until a return to an outer ring makes them 0. FS and GS bases stay.
+ */
+static volatile struct {
+    u64 ds, es, fs, gs;
+} null_seen;
+
+#define LOAD_NULLS "mov %0,%%ds; mov %1,%%es; mov %2,%%fs; mov %3,%%gs;"
+#define SEE_NULLS                                                                                                      \
+    "mov %%ds,%%rax; mov %%rax,(%4); mov %%es,%%rax; mov %%rax,8(%4);"                                                 \
+    "mov %%fs,%%rax; mov %%rax,16(%4); mov %%gs,%%rax; mov %%rax,24(%4);"
+#define NULLS "r"(3), "r"(2), "r"(1), "r"(3), "r"(arg)
+
+static void user_nulls(void *arg)
+{
+    asm volatile(LOAD_NULLS SEE_NULLS : : NULLS : "rax", "memory");
+}
+
+static void user_nulls_iret(void *arg)
+{
+    asm volatile(LOAD_NULLS "ud2;" SEE_NULLS : : NULLS : "rax", "memory");
+}
+
+static void user_nulls_lret(void *arg)
+{
+    struct {
+        u32 offset;
+        u16 selector;
+    } __attribute__((packed)) target = {0, SEL_FREE | 3};
+    asm volatile(LOAD_NULLS "lcall *%5;" SEE_NULLS : : NULLS, "m"(target) : "rax", "memory");
+}
+
+static void skip_ud2(struct regs *r)
+{
+    r->rip += 2;
+}
+
+static void check_nulls(void (*fn)(void *), const char *what, u64 ds, u64 es, u64 fs, u64 gs)
+{
+    struct fault f = try_user(fn, user_addr(&null_seen));
+    check(f.vector == -1, "%s: vector %d error %lx rip %lx", what, f.vector, f.error, f.rip);
+    check(null_seen.ds == ds && null_seen.es == es && null_seen.fs == fs && null_seen.gs == gs,
+          "%s: ds %lx es %lx fs %lx gs %lx", what, null_seen.ds, null_seen.es, null_seen.fs, null_seen.gs);
+}
+
+static void null_selectors(void)
+{
+    u64 target = (u64)gate_target;
+    gdt[SEL_FREE / 8] = (target & 0xffff) | (u64)SEL_CODE64 << 16 | 0xecull << 40 | (target >> 16 & 0xffff) << 48;
+    gdt[SEL_FREE / 8 + 1] = target >> 32;
+    check_nulls(user_nulls, "null selectors as loaded", 3, 2, 1, 3);
+    check_nulls(user_nulls_lret, "null selectors after a far return", 0, 0, 0, 0);
+    on_vector(6, skip_ud2);
+    check_nulls(user_nulls_iret, "null selectors after IRET", 0, 0, 0, 0);
+    on_vector(6, NULL);
+    asm volatile("mov %0,%%ds; mov %0,%%es; mov %1,%%fs; mov %1,%%gs" : : "r"(SEL_DATA), "r"(0));
+}
+
 /* SYSCALL from CPL 3 and SYSRET back. */
 static volatile u64 syscall_seen[3];
 void syscall_target(void);
@@ -177,6 +236,12 @@ asm(".text\n"
 static void user_syscall(void *arg)
 {
     asm volatile("mov $0x1234,%%eax; syscall" : : : "rax", "rcx", "r11", "memory");
+}
+
+static void syscall32(void *arg)
+{
+    static const u8 code[] = {0x0f, 0x05, 0xcb}; /* syscall; lret */
+    far_call(SEL_CODE32, code, 0);
 }
 
 static void syscall(void)
@@ -194,6 +259,9 @@ static void syscall(void)
     check((syscall_seen[1] & 0x200) && !(syscall_seen[2] & 0x200), "R11 %lx, flags inside %lx", syscall_seen[1],
           syscall_seen[2]);
     check(syscall_seen[0] > USER_BASE, "RCX %lx", syscall_seen[0]);
+    wrmsr(MSR_CSTAR, (u64)syscall_target);
+    f = try_call(syscall32, NULL);
+    check(f.vector == 6, "SYSCALL in 32-bit code, as on Intel processors: %d", f.vector);
     wrmsr(EFER, efer);
 }
 
@@ -250,6 +318,7 @@ void test(void)
     bad_loads();
     segment_queries();
     call_gate();
+    null_selectors();
     syscall();
     bases();
     upper_halves();

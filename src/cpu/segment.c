@@ -168,6 +168,8 @@ void seg_drop_privileged(struct cpu *c)
     static const u8 regs[] = {SEG_ES, SEG_DS, SEG_FS, SEG_GS};
     for (unsigned n = 0; n < ARRAY_SIZE(regs); n++) {
         struct cpu_seg *s = &c->seg[regs[n]];
+        if (sel_is_null(s->sel))
+            s->sel = 0;
         if (seg_present(s) && seg_dpl(s) < c->cpl && !seg_is_conforming(s)) {
             s->sel = 0;
             s->attr = 0;

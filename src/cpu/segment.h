@@ -109,7 +109,7 @@ void seg_load(struct cpu *c, unsigned seg, u16 sel);
 void seg_set_real(struct cpu *c, unsigned seg, u16 sel);
 /* What a null selector leaves. */
 void seg_set_null(struct cpu *c, unsigned seg, u16 sel);
-/* DS, ES, FS and GS that the new, lower privilege may not use become null: outer RET and IRET. */
+/* DS, ES, FS and GS that the new, lower privilege may not use become null, and null selectors 0: outer RET and IRET. */
 void seg_drop_privileged(struct cpu *c);
 
 /* A stack segment for privilege level cpl, named by a TSS or a stack frame: `vector` (#TS or #GP) or #SS. Not null. */

@@ -1,8 +1,6 @@
 /*
- * Fast system calls: see cpu/syscall.h.
- *
- * SYSCALL in compatibility mode is carried out as on AMD processors although the models say Intel, where it is #UD: no
- * guest relies on that #UD, and programs written for either then run.
+ * Fast system calls: see cpu/syscall.h. As on Intel processors, which all models are: SYSCALL is for 64-bit code (Linux
+ * leaves CSTAR at 0 there), SYSENTER for compatibility mode, too.
  */
 #include "cpu/syscall.h"
 
@@ -64,14 +62,13 @@ static void step_by_new_flags(struct cpu *c)
 
 void cpu_syscall(struct cpu *c, u64 next)
 {
-    if (!(c->efer & EFER_SCE) || !cpu_long_mode(c))
+    if (!(c->efer & EFER_SCE) || c->mode != ISA_64)
         cpu_ud(c);
-    bool from64 = c->mode == ISA_64;
     u16 cs = (u16)(c->star >> 32);
     u64 flags = cpu_rflags(c);
     c->gpr[R_CX] = next;
     c->gpr[11] = flags & ~RF_RF;
-    enter(c, cs, (u16)((cs & ~3u) + 8), 0, true, from64 ? c->lstar : c->cstar);
+    enter(c, cs, (u16)((cs & ~3u) + 8), 0, true, c->lstar);
     cpu_set_rflags(c, flags & ~c->sfmask & ~RF_RF);
     step_by_new_flags(c);
 }
