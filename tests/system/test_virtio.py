@@ -62,6 +62,14 @@ def resident(pid):
         return int(re.search(r'RssShmem:\s*(\d+)', f.read()).group(1)) >> 10
 
 
+def resident_below(pid, goal, seconds):
+    """Waits until it is at most `goal`; the last that was seen."""
+    end = time.monotonic() + seconds
+    while (now := resident(pid)) > goal and time.monotonic() < end:
+        time.sleep(0.1)
+    return now
+
+
 def read_file(path):
     with open(path, encoding='utf-8', errors='replace') as f:
         return f.read().replace('\r', '')
@@ -109,9 +117,11 @@ def guest(cpus, words, folder):
         squeeze(machine)
         if check('the guest fills memory', wait_for(log, 'balloon: filled', 120)):
             full = resident(machine.process.pid)
-            wait_for(log, 'balloon: end', 120)
-            least = resident(machine.process.pid)
+            machine.type('seen\n')
+            wait_for(log, 'balloon: freed', 60)
+            least = resident_below(machine.process.pid, full - FREED, 60)
             check(f'memory that it freed is given back: {full} MiB, then {least} MiB', least <= full - FREED)
+            machine.type('seen\n')
     try:
         _, err = machine.process.communicate(timeout=120)
         status = machine.process.returncode

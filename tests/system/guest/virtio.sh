@@ -80,16 +80,15 @@ stty -echo <&3
 echo "hvc0: type a line" >&3
 read -r line <&3
 echo "hvc0: got <$line>" >&3
-exec 3>&-
 
-# The balloon: 200 MiB are used and freed again. The host watches.
+# The balloon: 200 MiB are used and freed again. The host looks at each, and says when it has.
 mkdir -p /fill
 mount -t tmpfs -o size=300M fill /fill
 dd if=/dev/zero of=/fill/data bs=1M count=200 2>/dev/null
 echo "balloon: filled"
-sleep 1
+read -r _ <&3
 umount /fill
 echo "balloon: freed"
-sleep 5
-echo "balloon: end"
+read -r _ <&3
+exec 3>&-
 dmesg -r | sed -n 's,^<[0-4]>,warning: ,p'
