@@ -103,9 +103,8 @@ static void gas_io(struct bytes *t, unsigned port, u8 bit_width, u8 access_bytes
 #define FADT_WBINVD     BIT(0)
 #define FADT_PROC_C1    BIT(2)
 #define FADT_SLP_BUTTON BIT(5) /* no fixed sleep button */
-#define FADT_FIX_RTC    BIT(6) /* no RTC wake status in PM1 */
 #define FADT_RESET_REG  BIT(10)
-#define FADT_FLAGS      (FADT_WBINVD | FADT_PROC_C1 | FADT_SLP_BUTTON | FADT_FIX_RTC | FADT_RESET_REG)
+#define FADT_FLAGS      (FADT_WBINVD | FADT_PROC_C1 | FADT_SLP_BUTTON | FADT_RESET_REG)
 
 #define BOOT_LEGACY_DEVICES BIT(0)
 #define BOOT_8042           BIT(1)

@@ -72,6 +72,14 @@ static void legacy_route(void *opaque, bool on)
     rtc_connect_irq(m->rtc, !on);
 }
 
+/* Linux takes alarms from the PM block where the HPET has taken IRQ8. */
+static void rtc_alarm(void *opaque)
+{
+    struct machine *m = opaque;
+
+    pm_rtc_alarm(m->pm);
+}
+
 static void pm_place(void *opaque, u16 base, bool on)
 {
     struct machine *m = opaque;
@@ -121,7 +129,8 @@ static struct dev *make_pit(struct machine *m, struct error *err)
 
 static struct dev *make_rtc(struct machine *m, struct error *err)
 {
-    m->rtc = rtc_create(&(struct rtc_config){.mem = m->mem, .loop = m->cfg.loop, .irq = device_line(m, IRQ_RTC)});
+    m->rtc = rtc_create(&(struct rtc_config){
+        .mem = m->mem, .loop = m->cfg.loop, .irq = device_line(m, IRQ_RTC), .alarm = rtc_alarm, .opaque = m});
     return (struct dev *)m->rtc;
 }
 

@@ -14,7 +14,7 @@ struct bench {
 };
 
 enum { STS, EN = 2, CNT = 4, TIMER = 8, GPE_STS = 12, GPE_EN = 14 };
-enum { TMR = 1, PWRBTN = 0x100, WAK = 0x8000, SCI_EN = 1 };
+enum { TMR = 1, PWRBTN = 0x100, RTC = 0x400, WAK = 0x8000, SCI_EN = 1 };
 
 static void power_off(void *opaque)
 {
@@ -68,6 +68,19 @@ static void test_power_button(void **state)
     assert_int_equal(pm_read(b->pm, STS, 2), 0);
     pm_power_button(b->pm);
     pm_write(b->pm, EN, 0, 2);
+    assert_false(b->sci.level);
+}
+
+static void test_rtc_alarm(void **state)
+{
+    struct bench *b = *state;
+    pm_acpi_mode(b->pm, true);
+    pm_rtc_alarm(b->pm);
+    assert_int_equal(pm_read(b->pm, STS, 2), RTC);
+    assert_false(b->sci.level);
+    pm_write(b->pm, EN, RTC, 2);
+    assert_true(b->sci.level);
+    pm_write(b->pm, STS, RTC, 2);
     assert_false(b->sci.level);
 }
 
@@ -171,8 +184,13 @@ static void test_ports(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        PM_TEST(test_power_button),   PM_TEST(test_sleep),    PM_TEST(test_timer),
-        PM_TEST(test_timer_overflow), PM_TEST(test_timer_32), PM_TEST(test_general_purpose_events),
+        PM_TEST(test_power_button),
+        PM_TEST(test_rtc_alarm),
+        PM_TEST(test_sleep),
+        PM_TEST(test_timer),
+        PM_TEST(test_timer_overflow),
+        PM_TEST(test_timer_32),
+        PM_TEST(test_general_purpose_events),
         PM_TEST(test_ports),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

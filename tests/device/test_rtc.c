@@ -15,7 +15,13 @@ struct bench {
     struct rtc *rtc;
     struct probe irq;
     bool nmi_masked;
+    unsigned alarms;
 };
+
+static void count_alarm(void *opaque)
+{
+    ((struct bench *)opaque)->alarms++;
+}
 
 static void nmi_mask(void *opaque, bool masked)
 {
@@ -27,8 +33,8 @@ static int setup(void **state)
     static struct bench b;
     b = (struct bench){.loop = bench_loop()};
     b.irq.loop = b.loop;
-    b.rtc =
-        rtc_create(&(struct rtc_config){.loop = b.loop, .irq = probe_line(&b.irq), .nmi_mask = nmi_mask, .opaque = &b});
+    b.rtc = rtc_create(&(struct rtc_config){
+        .loop = b.loop, .irq = probe_line(&b.irq), .nmi_mask = nmi_mask, .alarm = count_alarm, .opaque = &b});
     assert_non_null(b.rtc);
     *state = &b;
     return 0;
@@ -307,6 +313,35 @@ static void test_reset_keeps_time(void **state)
     check_time(b, "2024-02-28 23:59:59 day 4");
 }
 
+/* What the ACPI block is told goes on while the HPET has IRQ8. */
+static void test_alarm_without_line(void **state)
+{
+    struct bench *b = *state;
+    put(b, SEC_ALARM, 0xff); /* each second */
+    put(b, MIN_ALARM, 0xff);
+    put(b, HOUR_ALARM, 0xff);
+    put(b, B, 0x10 | NONE); /* the end of an update is no alarm */
+    loop_advance(b->loop, 2 * SECOND);
+    assert_int_equal(b->alarms, 0);
+    (void)get(b, C);
+    rtc_connect_irq(b->rtc, false);
+    (void)probe_take(&b->irq);
+    put(b, B, 0x30 | NONE);
+    loop_advance(b->loop, 3 * SECOND);
+    assert_int_equal(b->alarms, 1);
+    assert_int_equal(get(b, C) & 0xa0, 0xa0);
+    loop_advance(b->loop, SECOND);
+    assert_int_equal(b->alarms, 2);
+    assert_int_equal(probe_take(&b->irq), 0);
+    rtc_connect_irq(b->rtc, true);
+    assert_true(b->irq.level);
+    assert_int_equal(b->alarms, 2);
+    put(b, B, NONE);
+    (void)get(b, C);
+    loop_advance(b->loop, 3 * SECOND);
+    assert_int_equal(b->alarms, 2);
+}
+
 static void test_state(void **state)
 {
     struct bench *b = *state;
@@ -337,6 +372,7 @@ int main(void)
         RTC_TEST(test_rates),
         RTC_TEST(test_update_ended),
         RTC_TEST(test_alarm),
+        RTC_TEST(test_alarm_without_line),
         RTC_TEST(test_alarm_across_the_day),
         RTC_TEST(test_ram_and_ports),
         RTC_TEST(test_reset_keeps_time),

@@ -88,6 +88,12 @@ void pm_power_button(struct pm *p)
     pm_sync(p);
 }
 
+void pm_rtc_alarm(struct pm *p)
+{
+    p->s.status |= RTC;
+    pm_sync(p);
+}
+
 void pm_gpe(struct pm *p, unsigned n)
 {
     p->s.gpe_status |= (u16)BIT(n & 15);

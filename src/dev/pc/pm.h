@@ -41,6 +41,8 @@ int pm_map(struct pm *p, u16 base) MUST_CHECK;
 
 /* The user pressed the power button. Lock held. */
 void pm_power_button(struct pm *p);
+/* The real-time clock's alarm. Lock held. */
+void pm_rtc_alarm(struct pm *p);
 /* General-purpose event n, 0 to 15. */
 void pm_gpe(struct pm *p, unsigned n);
 /* SCI_EN: set by way of the SMI command port, or by the machine for guests that start without firmware. */

@@ -57,9 +57,10 @@ enum { F_SEC, F_MIN, F_HOUR, F_WDAY, F_MDAY, F_MONTH, F_YEAR, F_CENTURY, FIELDS 
     F(u8, wday_shift, 1) /* days by which the guest's week is off */                                                   \
     A(u8, fields, FIELDS, 1)                                                                                           \
     F(u64, seen, 1)                                                                                                    \
-    A(u8, ram, RTC_RAM_SIZE, 1)
+    A(u8, ram, RTC_RAM_SIZE, 1)                                                                                        \
+    F(bool, alarm, 2) /* told of, and not yet seen in register C */
 STATE_DECLARE(rtc_state, RTC_STATE)
-STATE_DEFINE(rtc_state, RTC_STATE, 1)
+STATE_DEFINE(rtc_state, RTC_STATE, 2)
 
 struct rtc {
     struct dev dev;
@@ -255,6 +256,14 @@ static u64 next_event(const struct rtc *r, u64 now, u8 wanted)
     return next;
 }
 
+static void tell_alarm(struct rtc *r)
+{
+    bool was = r->s.alarm;
+    r->s.alarm = r->s.b & B_AIE && r->s.c & C_AF;
+    if (r->s.alarm && !was && r->cfg.alarm)
+        r->cfg.alarm(r->cfg.opaque);
+}
+
 /* Finds out the flags up to now, drives the line, and arranges for the next event. */
 static void rtc_sync(struct rtc *r)
 {
@@ -266,11 +275,12 @@ static void rtc_sync(struct rtc *r)
     r->s.c &= (u8)~C_IRQF;
     if (r->s.c & enabled)
         r->s.c |= C_IRQF;
+    tell_alarm(r);
     timer_cancel(&r->timer);
-    if (!r->connected)
-        return;
-    irq_set(&r->cfg.irq, r->s.c & C_IRQF);
-    u64 next = r->s.c & C_IRQF ? UINT64_MAX : next_event(r, now, enabled);
+    if (r->connected)
+        irq_set(&r->cfg.irq, r->s.c & C_IRQF);
+    u8 wanted = r->connected ? enabled : enabled & B_AIE;
+    u64 next = r->s.c & wanted ? UINT64_MAX : next_event(r, now, wanted);
     if (next != UINT64_MAX)
         timer_set(&r->timer, next);
 }

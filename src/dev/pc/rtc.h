@@ -18,6 +18,8 @@ struct rtc_config {
     struct mem_space *mem; /* NULL: no ports (tests) */
     struct loop *loop;
     struct irq_line irq; /* IRQ8 */
+    /* An alarm that is enabled (AIE), wherever IRQ8 goes: once until register C is read. May be NULL. */
+    void (*alarm)(void *opaque);
     /* Bit 7 of port 0x70: NMIs are masked. May be NULL. */
     void (*nmi_mask)(void *opaque, bool masked);
     void *opaque;
