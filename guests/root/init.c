@@ -165,6 +165,35 @@ static void mount_shares(void)
     }
 }
 
+/* What a system's own first process would have put there; kernels without one of them do without. */
+static void mount_kernel(void)
+{
+    static const struct {
+        const char *type, *where, *options;
+    } own[] = {
+        {"proc", "/new/proc", ""},
+        {"sysfs", "/new/sys", ""},
+        {"devtmpfs", "/new/dev", ""},
+        {"devpts", "/new/dev/pts", "mode=620,ptmxmode=666"},
+        {"tmpfs", "/new/dev/shm", "mode=1777"},
+        {"mqueue", "/new/dev/mqueue", ""},
+        {"hugetlbfs", "/new/dev/hugepages", ""},
+        {"tmpfs", "/new/run", "mode=755"},
+        {"cgroup2", "/new/sys/fs/cgroup", ""},
+        {"bpf", "/new/sys/fs/bpf", "mode=700"},
+        {"debugfs", "/new/sys/kernel/debug", ""},
+        {"tracefs", "/new/sys/kernel/tracing", ""},
+        {"securityfs", "/new/sys/kernel/security", ""},
+        {"configfs", "/new/sys/kernel/config", ""},
+    };
+    for (unsigned i = 0; i < sizeof(own) / sizeof(*own); i++)
+        mount(own[i].type, own[i].where, own[i].type, own[i].options, 0, 0);
+    (void)sys_symlink("/proc/self/fd", "/new/dev/fd");
+    (void)sys_symlink("/proc/self/fd/0", "/new/dev/stdin");
+    (void)sys_symlink("/proc/self/fd/1", "/new/dev/stdout");
+    (void)sys_symlink("/proc/self/fd/2", "/new/dev/stderr");
+}
+
 static void build_tree(void)
 {
     mount("dev", "/dev", "devtmpfs", "", 0, 0);
@@ -179,12 +208,7 @@ static void build_tree(void)
     (void)sys_mkdir("/over/upper", 0755);
     (void)sys_mkdir("/over/work", 0755);
     mount("root", "/new", "overlay", "lowerdir=/lower,upperdir=/over/upper,workdir=/over/work", 0, 1);
-    mount("proc", "/new/proc", "proc", "", 0, 0);
-    mount("sys", "/new/sys", "sysfs", "", 0, 0);
-    mount("dev", "/new/dev", "devtmpfs", "", 0, 0);
-    mount("pts", "/new/dev/pts", "devpts", "mode=620,ptmxmode=666", 0, 0);
-    mount("shm", "/new/dev/shm", "tmpfs", "mode=1777", 0, 0);
-    mount("run", "/new/run", "tmpfs", "mode=755", 0, 0);
+    mount_kernel();
     mount_shares();
     if (sys_chdir("/new") || sys_mount(".", "/", "", MS_MOVE, "") || sys_chroot("."))
         give_up("cannot change to the host's root", "");

@@ -136,6 +136,11 @@ static inline int sys_mkdir(const char *path, int mode)
     return (int)sys_call(83, (long)path, mode, 0, 0, 0);
 }
 
+static inline int sys_symlink(const char *to, const char *path)
+{
+    return (int)sys_call(88, (long)to, (long)path, 0, 0, 0);
+}
+
 static inline int sys_setsid(void)
 {
     return (int)sys_call(112, 0, 0, 0, 0, 0);

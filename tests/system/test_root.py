@@ -75,6 +75,16 @@ def writes():
             check('the host sees what was mapped', f.read()[5000:5004] == b'abcd')
 
 
+def system():
+    """What a kernel developer's command finds beside its files."""
+    done = command(['bash', '-c', 'cat <(echo one) /dev/stdin'], stdin=b'two\n')
+    check('descriptors have names', done == (0, b'one\ntwo\n', b''), done)
+    done = command(['sh', '-c', 'cat /sys/fs/cgroup/cgroup.procs | grep -x 1; ls -d /sys/kernel/debug/bdi /sys/kernel/tracing/trace'])
+    check("the kernel's file systems", done == (0, b'1\n/sys/kernel/debug/bdi\n/sys/kernel/tracing/trace\n', b''), done)
+    done = command(['rtcwake', '-m', 'on', '-s', '2'])
+    check("the clock's alarm comes", done[0] == 0, done)
+
+
 def git():
     with tempfile.TemporaryDirectory() as folder:
         for n in range(300):
@@ -139,6 +149,7 @@ def main():
     statuses()
     streams()
     writes()
+    system()
     git()
     models()
     ends()
