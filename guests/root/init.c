@@ -179,7 +179,7 @@ static void mount_kernel(void)
         {"mqueue", "/new/dev/mqueue", ""},
         {"hugetlbfs", "/new/dev/hugepages", ""},
         {"tmpfs", "/new/run", "mode=755"},
-        {"cgroup2", "/new/sys/fs/cgroup", ""},
+        {"cgroup2", "/new/sys/fs/cgroup", "nsdelegate,memory_recursiveprot"},
         {"bpf", "/new/sys/fs/bpf", "mode=700"},
         {"debugfs", "/new/sys/kernel/debug", ""},
         {"tracefs", "/new/sys/kernel/tracing", ""},
