@@ -1,0 +1,97 @@
+#!/usr/bin/python3
+"""Linux's own tests of what a processor does for programs (tools/testing/selftests), run by the guest's kernel.
+
+    test_selftests.py BUILD
+
+They come from Debian's package of the kernel's sources, and are compiled once for each build directory, in BUILD/guest/selftests;
+those of 32-bit code only where the compiler can make that (package gcc-multilib).
+"""
+import glob
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+
+from harness import ENGINE, GUEST, RING3, check, finish, need_guest, skip
+
+# Collection, and which of its programs; none: all.
+COLLECTIONS = {
+    'x86': (),
+    'breakpoints': ('breakpoint_test',),
+    'ptrace': ('get_syscall_info', 'peeksiginfo'),
+    'seccomp': ('seccomp_bpf',),
+    'sigaltstack': (),
+    'syscall_user_dispatch': ('sud_test',),
+}
+# Of another processor.
+LEFT_OUT = ('amx_64',)
+SKIPPED = 4  # KSFT_SKIP
+FOLDER = os.path.join(GUEST, 'selftests')
+
+
+def sources():
+    found = sorted(glob.glob('/usr/src/linux-source-*.tar.*'))
+    if not found:
+        skip('there are no sources of Linux (package linux-source)')
+    return found[-1]
+
+
+def unpack(archive, folder):
+    """The collections, and what they and their makefiles include."""
+    wanted = re.compile(r'[^/]+/(arch/x86/include/asm/desc_defs\.h$|tools/include/|'
+                        r'tools/testing/selftests/([^/]+|clone3/[^/]+\.h|(%s)/.*)$)' % '|'.join(COLLECTIONS))
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder, (member for member in tar if wanted.match(member.name) and (member.isfile() or member.issym())))
+
+
+def make():
+    """The folder that has the collections' programs."""
+    archive = sources()
+    done = os.path.join(FOLDER, os.path.basename(archive) + '.made')
+    if not os.path.exists(done):
+        shutil.rmtree(FOLDER, ignore_errors=True)
+        unpack(archive, FOLDER)
+        for collection in COLLECTIONS:
+            # Some may need more than this machine has: those that come out are run.
+            subprocess.run(['make', '-k', '-C', glob.glob(f'{FOLDER}/*/tools/testing/selftests/{collection}')[0]],
+                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+        with open(done, 'w', encoding='ascii'):
+            pass
+    return glob.glob(f'{FOLDER}/*/tools/testing/selftests')[0]
+
+
+def programs(top):
+    for collection, names in COLLECTIONS.items():
+        for name in names or sorted(os.listdir(f'{top}/{collection}')):
+            path = f'{top}/{collection}/{name}'
+            if name not in LEFT_OUT and os.path.isfile(path) and os.access(path, os.X_OK) and '.' not in name:
+                yield f'{collection}/{name}'
+
+
+def run(top, names):
+    """Status and output of each."""
+    kernel, _ = need_guest()
+    each = '\n'.join(f'(cd {os.path.dirname(name)} && timeout 60 ./{os.path.basename(name)} 2>&1); echo "STATUS {name} $?"' for name in names)
+    engine = ['--engine', ENGINE] if ENGINE else []
+    done = subprocess.run([RING3, 'run', *engine, '--kernel', kernel, '--modules', os.path.join(GUEST, 'modules'), '--memory', '1G', '--cpus', '2',
+                           '--root', 'host', '--', 'sh', '-c', each], cwd=top, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          errors='replace', timeout=800, check=False)
+    check('the guest came to the end', done.returncode == 0, done.stderr[-3000:])
+    parts = re.split(r'^STATUS (\S+) (\d+)\n', done.stdout, flags=re.M)
+    return {name: (int(status), output) for output, name, status in zip(parts[::3], parts[1::3], parts[2::3])}
+
+
+def main():
+    need_guest()
+    top = make()
+    names = list(programs(top))
+    check('there are some', len(names) > 20, names)
+    results = run(top, names)
+    for name in names:
+        status, output = results.get(name, (-1, 'was not run'))
+        check(f'{name}{" (not for this machine)" if status == SKIPPED else ""}', status in (0, SKIPPED), f'status {status}\n{output[-2000:]}')
+    finish()
+
+
+main()
