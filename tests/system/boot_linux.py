@@ -9,7 +9,7 @@ the kernel must not warn about anything but what EXPECTED lists.
 import re
 import sys
 
-from harness import ENGINE, check, finish, need_guest, ring3, run_command
+from harness import ENGINE, check, complaints, finish, need_guest, ring3, run_command
 
 MEMORY = 512  # MiB
 MEMORY_LEAST = 440 * 1024  # KiB that the kernel leaves
@@ -36,8 +36,7 @@ def guest_log(cpus, script, options):
 def warnings(log):
     """What the kernel logged at the levels warn and above, and traces whatever their level."""
     found = re.findall(r'^warning: (.*)$', log, re.M)
-    found += re.findall(r'^.*(?:WARNING: |BUG: |Oops|Call Trace|Kernel panic|rcu: .*stall|firmware bug).*$', log, re.M | re.I)
-    return [line for line in found if not any(re.search(e, line) for e in EXPECTED)]
+    return [line for line in found + complaints(log) if not any(re.search(e, line) for e in EXPECTED)]
 
 
 def number(log, pattern):

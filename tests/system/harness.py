@@ -7,6 +7,7 @@ The environment variable RING3_TEST_ENGINE names the engine that guests run on; 
 """
 import hashlib
 import os
+import re
 import select
 import subprocess
 import sys
@@ -80,6 +81,18 @@ def need_guest():
     if not (os.path.exists(kernel) and os.path.exists(initramfs)):
         skip(f'{GUEST} has no kernel; tools/guest-kernel makes it')
     return kernel, initramfs
+
+
+def root_command(*options):
+    """The arguments of a run on the host's root file system on the engine under test; `--` and a command may follow."""
+    kernel, _ = need_guest()
+    return run_command('--kernel', kernel, '--modules', os.path.join(GUEST, 'modules'), '--root', 'host', *options)
+
+
+def complaints(log):
+    """Lines that a kernel only writes when something went wrong."""
+    words = r'WARNING: |BUG: |Oops|Call Trace|Kernel panic|rcu: .*stall|soft lockup|general protection|firmware bug'
+    return [line for line in log.splitlines() if re.search(words, line, re.I)]
 
 
 class Running:

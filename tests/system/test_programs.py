@@ -6,12 +6,10 @@
 stress-ng compares what it computes with what has to come out (--verify), and Python's own tests (Debian's libpython3.11-testsuite and
 the like, if they are there) say whether they passed. SECONDS, by preset 2, is how long four of stress-ng's parts at a time run.
 """
-import os
-import re
 import subprocess
 import sys
 
-from harness import GUEST, RING3, check, finish, need_guest
+from harness import RING3, check, complaints, finish, need_guest, root_command
 
 SECONDS = sys.argv[2] if len(sys.argv) > 2 else '2'
 TOGETHER = 4
@@ -29,15 +27,8 @@ TESTS = ('test_array test_binascii test_cmath test_complex test_ctypes test_deci
 
 
 def guest(words, seconds):
-    kernel, _ = need_guest()
-    return subprocess.run([RING3, 'run', '--engine', 'translate', '--kernel', kernel, '--modules', os.path.join(GUEST, 'modules'), '--memory', '2G',
-                           '--cpus', '2', '--root', 'host', '--', *words], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                          errors='replace', timeout=seconds, check=False)
-
-
-def complaints(log):
-    """Of the kernel: lines that it only writes when something went wrong."""
-    return [line for line in log.splitlines() if re.search(r'WARNING:|BUG:|Oops|soft lockup|rcu.*stall|general protection', line)]
+    return subprocess.run([RING3, *root_command('--memory', '2G', '--cpus', '2'), '--', *words], stdin=subprocess.DEVNULL, capture_output=True,
+                          text=True, errors='replace', timeout=seconds, check=False)
 
 
 def arithmetic():

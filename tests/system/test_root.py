@@ -11,15 +11,13 @@ import tempfile
 
 import pexpect
 
-from harness import BUILD, ENGINE, GUEST, RING3, check, finish, need_guest, ring3
+from harness import BUILD, RING3, check, finish, need_guest, ring3, root_command
 
 SECONDS = 200  # a host with two cores may be busy
 
 
 def options(*more):
-    kernel, _ = need_guest()
-    return ['run', *(['--engine', ENGINE] if ENGINE else []), '--kernel', kernel, '--modules', os.path.join(GUEST, 'modules'),
-            '--memory', '512M', '--root', 'host', *more]
+    return root_command('--memory', '512M', *more)
 
 
 def command(words, *more, stdin=b'', cwd=None):

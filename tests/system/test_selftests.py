@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import tarfile
 
-from harness import ENGINE, GUEST, RING3, check, finish, need_guest, skip
+from harness import GUEST, RING3, check, finish, need_guest, root_command, skip
 
 # Collection, and which of its programs; none: all.
 COLLECTIONS = {
@@ -71,12 +71,9 @@ def programs(top):
 
 def run(top, names):
     """Status and output of each."""
-    kernel, _ = need_guest()
     each = '\n'.join(f'(cd {os.path.dirname(name)} && timeout 60 ./{os.path.basename(name)} 2>&1); echo "STATUS {name} $?"' for name in names)
-    engine = ['--engine', ENGINE] if ENGINE else []
-    done = subprocess.run([RING3, 'run', *engine, '--kernel', kernel, '--modules', os.path.join(GUEST, 'modules'), '--memory', '1G', '--cpus', '2',
-                           '--root', 'host', '--', 'sh', '-c', each], cwd=top, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                          errors='replace', timeout=800, check=False)
+    done = subprocess.run([RING3, *root_command('--memory', '1G', '--cpus', '2'), '--', 'sh', '-c', each], cwd=top, stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, errors='replace', timeout=800, check=False)
     check('the guest came to the end', done.returncode == 0, done.stderr[-3000:])
     parts = re.split(r'^STATUS (\S+) (\d+)\n', done.stdout, flags=re.M)
     return {name: (int(status), output) for output, name, status in zip(parts[::3], parts[1::3], parts[2::3])}
