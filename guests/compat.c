@@ -238,6 +238,17 @@ static void user_syscall(void *arg)
     asm volatile("mov $0x1234,%%eax; syscall" : : : "rax", "rcx", "r11", "memory");
 }
 
+/* Intel processors have it, and say so, in 64-bit code only. */
+static void syscall_is_said(void)
+{
+    static const u8 code[] = {0xb8, 0x01, 0x00, 0x00, 0x80,
+                              0x0f, 0xa2, 0x89, 0xd0, 0xcb}; /* cpuid; mov eax,edx; lret */
+    u32 r[4];
+    cpuid(0x80000001, 0, r);
+    check(r[3] & 1 << 11, "CPUID in 64-bit code: SYSCALL");
+    check(!(far_call(SEL_CODE32, code, 0) & 1 << 11), "CPUID in 32-bit code: no SYSCALL");
+}
+
 static void syscall32(void *arg)
 {
     static const u8 code[] = {0x0f, 0x05, 0xcb}; /* syscall; lret */
@@ -259,6 +270,7 @@ static void syscall(void)
     check((syscall_seen[1] & 0x200) && !(syscall_seen[2] & 0x200), "R11 %lx, flags inside %lx", syscall_seen[1],
           syscall_seen[2]);
     check(syscall_seen[0] > USER_BASE, "RCX %lx", syscall_seen[0]);
+    syscall_is_said();
     wrmsr(MSR_CSTAR, (u64)syscall_target);
     f = try_call(syscall32, NULL);
     check(f.vector == 6, "SYSCALL in 32-bit code, as on Intel processors: %d", f.vector);

@@ -30,6 +30,7 @@
 /* Subleaf 2, EDX: BHI_CTRL, by which kernels do without a loop of branches at each entry. */
 #define LEAF7_2_EDX        BIT(4)
 /* Leaf 80000001h, EDX: NX, 1-GiB pages. */
+#define LEAF81_EDX_SYSCALL BIT(11)
 #define LEAF81_EDX_NX      BIT(20)
 #define LEAF81_EDX_PDPE1GB BIT(26)
 
@@ -231,6 +232,8 @@ static void leaf_amd_features(struct cpu *c, u32 leaf, u32 sub, u32 out[4])
     if (!(c->misc_enable & MISC_XD_DISABLE))
         out[REG_EDX] |= LEAF81_EDX_NX;
     add_features(c, 0x80000001, 0, out);
+    if (c->mode != ISA_64)
+        out[REG_EDX] &= ~LEAF81_EDX_SYSCALL;
 }
 
 static void leaf_brand(struct cpu *c, u32 leaf, u32 sub, u32 out[4])
