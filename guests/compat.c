@@ -141,20 +141,27 @@ asm(".text\n"
     "mov 24(%rsp), %rax\n mov %rax, gate_frame+24(%rip)\n"
     "lretq\n");
 
-static void user_gate(void *arg)
-{
-    struct {
-        u32 offset;
-        u16 selector;
-    } __attribute__((packed)) target = {0, SEL_FREE | 3};
-    asm volatile("lcall *%0" : : "m"(target) : "rax", "memory");
-}
+/* A far pointer through the gate, of which only the selector counts. */
+static const struct {
+    u32 offset;
+    u16 selector;
+} __attribute__((packed)) gate_pointer = {0, SEL_FREE | 3};
 
-static void call_gate(void)
+static void set_gate_target(void)
 {
     u64 a = (u64)gate_target;
     gdt[SEL_FREE / 8] = (a & 0xffff) | (u64)SEL_CODE64 << 16 | 0xecull << 40 | (a >> 16 & 0xffff) << 48;
     gdt[SEL_FREE / 8 + 1] = a >> 32;
+}
+
+static void user_gate(void *arg)
+{
+    asm volatile("lcall *%0" : : "m"(gate_pointer) : "rax", "memory");
+}
+
+static void call_gate(void)
+{
+    set_gate_target();
     struct fault f = try_user(user_gate, NULL);
     check(f.vector == -1, "call gate: vector %d error %lx rip %lx", f.vector, f.error, f.rip);
     check(gate_frame[1] == SEL_USER_CODE64 && gate_frame[3] == SEL_USER_DATA, "gate's frame: cs %lx ss %lx",
@@ -165,9 +172,7 @@ static void call_gate(void)
     check(f.vector == 13 && f.error == SEL_FREE, "call gate of DPL 0: %d %lx", f.vector, f.error);
 }
 
-/*
- * Null selectors may have any RPL until a return to an outer ring makes them 0. FS and GS bases stay.
- */
+/* Null selectors may have any RPL until a return to an outer ring makes them 0. */
 static volatile struct {
     u64 ds, es, fs, gs;
 } null_seen;
@@ -190,11 +195,7 @@ static void user_nulls_iret(void *arg)
 
 static void user_nulls_lret(void *arg)
 {
-    struct {
-        u32 offset;
-        u16 selector;
-    } __attribute__((packed)) target = {0, SEL_FREE | 3};
-    asm volatile(LOAD_NULLS "lcall *%5;" SEE_NULLS : : NULLS, "m"(target) : "rax", "memory");
+    asm volatile(LOAD_NULLS "lcall *%5;" SEE_NULLS : : NULLS, "m"(gate_pointer) : "rax", "memory");
 }
 
 static void skip_ud2(struct regs *r)
@@ -212,9 +213,7 @@ static void check_nulls(void (*fn)(void *), const char *what, u64 ds, u64 es, u6
 
 static void null_selectors(void)
 {
-    u64 target = (u64)gate_target;
-    gdt[SEL_FREE / 8] = (target & 0xffff) | (u64)SEL_CODE64 << 16 | 0xecull << 40 | (target >> 16 & 0xffff) << 48;
-    gdt[SEL_FREE / 8 + 1] = target >> 32;
+    set_gate_target();
     check_nulls(user_nulls, "null selectors as loaded", 3, 2, 1, 3);
     check_nulls(user_nulls_lret, "null selectors after a far return", 0, 0, 0, 0);
     on_vector(6, skip_ud2);

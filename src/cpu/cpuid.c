@@ -29,7 +29,7 @@
 #define LEAF7_EDX          (BIT(4) | BIT(26) | BIT(27) | BIT(29) | BIT(31))
 /* Subleaf 2, EDX: BHI_CTRL, by which kernels do without a loop of branches at each entry. */
 #define LEAF7_2_EDX        BIT(4)
-/* Leaf 80000001h, EDX: NX, 1-GiB pages. */
+/* Leaf 80000001h, EDX: SYSCALL, which Intel processors say they have in 64-bit code only; NX, 1-GiB pages. */
 #define LEAF81_EDX_SYSCALL BIT(11)
 #define LEAF81_EDX_NX      BIT(20)
 #define LEAF81_EDX_PDPE1GB BIT(26)

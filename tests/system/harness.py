@@ -91,7 +91,7 @@ def root_command(*options):
 
 def complaints(log):
     """Lines that a kernel only writes when something went wrong."""
-    words = r'WARNING: |BUG: |Oops|Call Trace|Kernel panic|rcu: .*stall|soft lockup|general protection|firmware bug'
+    words = r'WARNING:|BUG:|Oops|Call Trace|Kernel panic|rcu.*stall|soft lockup|general protection|firmware bug'
     return [line for line in log.splitlines() if re.search(words, line, re.I)]
 
 

@@ -9,7 +9,7 @@ the like, if they are there) say whether they passed. SECONDS, by preset 2, is h
 import subprocess
 import sys
 
-from harness import RING3, check, complaints, finish, need_guest, root_command
+from harness import check, complaints, finish, need_guest, ring3, root_command
 
 SECONDS = sys.argv[2] if len(sys.argv) > 2 else '2'
 TOGETHER = 4
@@ -27,13 +27,13 @@ TESTS = ('test_array test_binascii test_cmath test_complex test_ctypes test_deci
 
 
 def guest(words, seconds):
-    return subprocess.run([RING3, *root_command('--memory', '2G', '--cpus', '2'), '--', *words], stdin=subprocess.DEVNULL, capture_output=True,
-                          text=True, errors='replace', timeout=seconds, check=False)
+    """Status, standard output and standard error of the command."""
+    return ring3(*root_command('--memory', '2G', '--cpus', '2'), '--', *words, timeout=seconds)
 
 
 def arithmetic():
-    done = guest(['stress-ng', '--cpu', '2', '--cpu-method', 'all', '--verify', '--timeout', '8'], 200)
-    check('stress-ng: all methods of arithmetic', done.returncode == 0 and 'fail:' not in done.stdout + done.stderr, done)
+    status, out, err = guest(['stress-ng', '--cpu', '2', '--cpu-method', 'all', '--verify', '--timeout', '8'], 200)
+    check('stress-ng: all methods of arithmetic', status == 0 and 'fail:' not in out + err, (status, out, err))
 
 
 def parts():
@@ -43,19 +43,19 @@ def parts():
     groups = [use[n:n + TOGETHER] for n in range(0, len(use), TOGETHER)]
     each = '; '.join(f'stress-ng {" ".join(f"--{name} 1" for name in group)} --verify --timeout {SECONDS} 2>&1 || echo "FAILED: {group} $?"'
                      for group in groups)
-    done = guest(['sh', '-c', each + '; dmesg'], 200 + 3 * len(groups) * int(SECONDS))
+    status, out, err = guest(['sh', '-c', each + '; dmesg'], 200 + 3 * len(groups) * int(SECONDS))
     # 3: out of some resource, 4: not for this kernel or machine.
-    failed = [line for line in done.stdout.splitlines() if 'fail:' in line or 'FAILED: ' in line and not line.endswith((' 3', ' 4'))]
-    check(f'stress-ng: {len(use)} parts, and none fails', done.returncode == 0 and not failed, failed or done.stderr)
-    check('the kernel has nothing to say', not complaints(done.stdout), complaints(done.stdout))
+    failed = [line for line in out.splitlines() if 'fail:' in line or 'FAILED: ' in line and not line.endswith((' 3', ' 4'))]
+    check(f'stress-ng: {len(use)} parts, and none fails', status == 0 and not failed, failed or err)
+    check('the kernel has nothing to say', not complaints(out), complaints(out))
 
 
 def python():
     if subprocess.run(['/usr/bin/python3', '-c', 'import test.test_math'], stderr=subprocess.DEVNULL, check=False).returncode:
         print('no tests of Python on this host: not tried')
         return
-    done = guest(['sh', '-c', f'cd /tmp && HOME=/tmp exec /usr/bin/python3 -m test -j2 {" ".join(TESTS)} 2>&1'], 900)
-    check('Python\'s tests', done.returncode == 0 and 'SUCCESS' in done.stdout, done.stdout[-3000:] + done.stderr)
+    status, out, err = guest(['sh', '-c', f'cd /tmp && HOME=/tmp exec /usr/bin/python3 -m test -j2 {" ".join(TESTS)} 2>&1'], 900)
+    check('Python\'s tests', status == 0 and 'SUCCESS' in out, out[-3000:] + err)
 
 
 def main():

@@ -9,11 +9,12 @@ those of 32-bit code only where the compiler can make that (package gcc-multilib
 import glob
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import tarfile
 
-from harness import GUEST, RING3, check, finish, need_guest, root_command, skip
+from harness import GUEST, check, finish, need_guest, ring3, root_command, skip
 
 # Collection, and which of its programs; none: all.
 COLLECTIONS = {
@@ -76,11 +77,10 @@ def programs(top):
 
 def run(top, names):
     """Status and output of each."""
-    each = '\n'.join(f'(cd {os.path.dirname(name)} && timeout 60 ./{os.path.basename(name)} 2>&1); echo "STATUS {name} $?"' for name in names)
-    done = subprocess.run([RING3, *root_command('--memory', '1G', '--cpus', '2'), '--', 'sh', '-c', each], cwd=top, stdin=subprocess.DEVNULL,
-                          capture_output=True, text=True, errors='replace', timeout=800, check=False)
-    check('the guest came to the end', done.returncode == 0, done.stderr[-3000:])
-    parts = re.split(r'^STATUS (\S+) (\d+)\n', done.stdout, flags=re.M)
+    each = '\n'.join(f'(cd {shlex.quote(top)}/{os.path.dirname(name)} && timeout 60 ./{os.path.basename(name)} 2>&1); echo "STATUS {name} $?"' for name in names)
+    end, out, err = ring3(*root_command('--memory', '1G', '--cpus', '2'), '--', 'sh', '-c', each, timeout=800)
+    check('the guest came to the end', end == 0, err[-3000:])
+    parts = re.split(r'^STATUS (\S+) (\d+)\n', out, flags=re.M)
     return {name: (int(status), output) for output, name, status in zip(parts[::3], parts[1::3], parts[2::3])}
 
 

@@ -65,8 +65,7 @@ static bool is_clean(const struct block *b, const struct place *p)
     return p->off <= p->commit[p->n];
 }
 
-/* All that code has in its window it reaches by gs, whose prefix the encoder puts first; the guest's memory never so.
- */
+/* Code reaches all of its window by gs, whose prefix the encoder puts first, and the guest's memory never so. */
 static bool is_by_gs(const struct trap *trap)
 {
     return *(const u8 *)(uintptr_t)trap->pc == PREFIX_GS;
