@@ -206,8 +206,12 @@ static void hpet(void)
     ioapic_write((u8)(0x11 + 2 * pin), 0);
     ioapic_write((u8)(0x10 + 2 * pin), 0xa8);
     hits[0xa8] = 0;
-    h[0x108 / 8] = h[0xf0 / 8] + 100000000000ull / period;
     h[0x100 / 8] = 4 | (u64)pin << 9;
+    u64 when;
+    do { /* a comparator that is set when its time is over does not fire, and the host may be busy elsewhere */
+        when = h[0xf0 / 8] + 100000000000ull / period;
+        h[0x108 / 8] = when;
+    } while (h[0xf0 / 8] >= when);
     sti();
     check(wait_for(&hits[0xa8], 1), "HPET comparator 0 through pin %u", pin);
     cli();
